@@ -1,0 +1,122 @@
+"""The admin listener: a page a file. It is served by the same server as requests are, behind a guard of its own.
+
+A page is found by its path; what it may know of the process stands in `Facts`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import parse_qs
+
+from proxy import plugins
+from proxy.clock import Clock
+from proxy.errors import Denied, InternalError, MethodDenied, NoRoute, ProxyError
+from proxy.gateway import Answer, Inbound
+from proxy.gateway.guard import Guard
+from proxy.gateway.headers import Head, read
+from proxy.gateway.problem import problem
+from proxy.gateway.route import Route
+from proxy.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Facts:
+    """What pages may tell.
+
+    Attributes:
+        routes: those of the current configuration.
+        listens: addresses as users can use them.
+        connections: how many clients are connected.
+        started: epoch seconds.
+        reloaded: what came of the last reload, empty if there was none.
+
+    """
+
+    routes: Callable[[], Sequence[Route]]
+    connections: Callable[[], int]
+    metrics: Metrics
+    clock: Clock
+    started: float
+    listens: tuple[str, ...] = ()
+    reloaded: str = ""
+
+
+class Page(ABC):
+    """One page.
+
+    Attributes:
+        path: where it is.
+        open: whether it needs no token.
+
+    """
+
+    path: ClassVar[str]
+    open: ClassVar[bool] = False
+
+    @abstractmethod
+    async def answer(self, facts: Facts) -> Answer:
+        """Return what it shows."""
+
+
+_ALLOW = ((b"Allow", b"GET, HEAD"),)
+_ALWAYS = [
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"X-Frame-Options", b"DENY"),
+]
+
+
+class Admin:
+    """Answers the admin listener's requests."""
+
+    def __init__(self, guard: Guard, token: Callable[[], str], facts: Facts) -> None:
+        self._guard = guard
+        self._token = token
+        self._facts = facts
+        self._pages = {page.path: page() for page in plugins.members("proxy.admin", Page)}
+
+    async def __call__(self, inbound: Inbound) -> Answer:
+        """As `Forward`."""
+        inbound.story.route = "admin"
+        try:
+            return await self._page(inbound)
+        except ProxyError as error:
+            return problem(error, inbound.story)
+        except Exception:  # noqa: BLE001  # the last line of defence; a page must not show a traceback
+            return problem(InternalError(), inbound.story)
+
+    async def _page(self, inbound: Inbound) -> Answer:
+        head = read(inbound.headers)
+        admitted = await self._guard.admit(inbound, head)
+        page = self._pages.get(admitted.path.decode("ascii"))
+        if page is None:
+            raise NoRoute("the admin listener has / /healthz /readyz /metrics and /api/status")
+        if inbound.method not in ("GET", "HEAD"):
+            raise MethodDenied("only GET and HEAD are served here", headers=_ALLOW)
+        if not page.open:
+            self._check_token(head, admitted.target)
+        answer = await page.answer(self._facts)
+        answer.headers += _ALWAYS
+        return answer
+
+    def _check_token(self, head: Head, target: bytes) -> None:
+        given = [
+            value.encode() for value in parse_qs(target.partition(b"?")[2].decode("ascii")).get("token", ())
+        ]
+        for value in head.special.get(b"authorization", ()):
+            scheme, _, rest = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                given.append(rest.strip())
+        wanted = self._token().encode()
+        if not any([hmac.compare_digest(value, wanted) for value in given]):
+            raise Denied(
+                "this page wants ?token=… or Authorization: Bearer …; `countersign run` prints its URL"
+            )
+
+
+__all__ = ["Admin", "Facts", "Page"]

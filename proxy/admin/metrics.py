@@ -1,0 +1,20 @@
+"""The counters, for Prometheus."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from proxy.admin import Facts, Page
+from proxy.gateway import Answer
+
+
+class MetricsPage(Page):
+    """``/metrics``."""
+
+    path: ClassVar[str] = "/metrics"
+    open: ClassVar[bool] = True
+
+    async def answer(self, facts: Facts) -> Answer:
+        """As `Page.answer`."""
+        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        return Answer(200, [(b"Content-Type", kind)], facts.metrics.text())

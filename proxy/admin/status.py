@@ -1,0 +1,132 @@
+"""The status page, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from datetime import UTC, datetime
+from hashlib import sha256
+from html import escape
+from typing import Any, ClassVar
+
+from proxy import __version__
+from proxy.admin import Facts, Page
+from proxy.gateway import Answer
+from proxy.gateway.route import Route
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; margin: 0 0 2rem; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+:root { color-scheme: light dark; }
+"""
+_CSP = (
+    b"default-src 'none'; style-src 'sha256-%b'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    % (b64encode(sha256(_STYLE.encode()).digest()))
+)
+
+
+class StatusApi(Page):
+    """``/api/status``: what listens, routes, credentials with expiry, counters."""
+
+    path: ClassVar[str] = "/api/status"
+
+    async def answer(self, facts: Facts) -> Answer:
+        """As `Page.answer`."""
+        body = json.dumps(status(facts), indent=2).encode() + b"\n"
+        return Answer(200, [(b"Content-Type", b"application/json")], body)
+
+
+class StatusPage(Page):
+    """``/``: the same for people."""
+
+    path: ClassVar[str] = "/"
+
+    async def answer(self, facts: Facts) -> Answer:
+        """As `Page.answer`."""
+        fields = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Content-Security-Policy", _CSP)]
+        return Answer(200, fields, _page(status(facts)).encode())
+
+
+def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
+    """Return what there is to know; nothing secret is in it."""
+    routes = facts.routes()
+    return {
+        "version": __version__,
+        "started": _date(facts.started),
+        "uptime_seconds": round(facts.clock.time() - facts.started),
+        "reload": facts.reloaded or None,
+        "listens": list(facts.listens),
+        "connections": facts.connections(),
+        "routes": [_route(route) for route in routes],
+        "requests": _counts(facts),
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:  # Any: JSON
+    settings = route.settings
+    credential = settings.credential
+    expiry = route.scheme.expires_at()
+    return {
+        "name": route.name,
+        "matches": matches(route),
+        "upstream": str(settings.upstream),
+        "credential": credential if isinstance(credential, str) else f"{credential.type} (inline)",
+        "token_expires": None if expiry is None else _date(expiry),
+        "throttled_seconds": round(route.exchange.gate.remaining(), 1),
+    }
+
+
+def matches(route: Route) -> str:
+    """Return what requests a route takes, for people."""
+    settings = route.settings
+    parts = [settings.listen or "", settings.host or "", (settings.prefix or "") + "/"]
+    return " ".join(part for part in parts if part)
+
+
+def _counts(facts: Facts) -> list[dict[str, Any]]:  # Any: JSON
+    return [
+        {**sample.labels, "count": int(sample.value)}
+        for family in facts.metrics.registry.collect()
+        if family.name == "countersign_requests"
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    ]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _page(data: dict[str, Any]) -> str:  # Any: JSON
+    facts = {
+        key: data[key]
+        for key in ("version", "started", "uptime_seconds", "connections", "reload")
+        if data[key] is not None
+    }
+    facts["listens"] = ", ".join(data["listens"])
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8"><title>Countersign</title>',
+            f"<style>{_STYLE}</style></head><body><h1>Countersign</h1>",
+            _table([{"": key.replace("_", " "), " ": value} for key, value in facts.items()]),
+            "<h2>Routes</h2>",
+            _table(data["routes"]),
+            "<h2>Requests</h2>",
+            _table(data["requests"]) if data["requests"] else "<p>None yet.</p>",
+            "</body></html>\n",
+        ]
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:  # Any: JSON
+    head = "".join(f"<th>{escape(key.replace('_', ' '))}</th>" for key in rows[0])
+    body = "".join("<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    number = ' class="number"' if isinstance(value, int | float) else ""
+    return f"<td{number}>{'' if value is None else escape(str(value))}</td>"

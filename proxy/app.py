@@ -1,0 +1,381 @@
+"""The composition root: settings -> routes -> server -> listeners; life and death of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from random import Random
+
+import httpx
+
+from proxy import plugins
+from proxy.admin import Admin, Facts
+from proxy.clock import Clock
+from proxy.config import Settings, TokenSettings
+from proxy.credentials import Context, Credential, Scheme
+from proxy.errors import ConfigError, CountersignError, SecretError
+from proxy.gateway import Answer, Inbound, Story
+from proxy.gateway.exchange import Exchange
+from proxy.gateway.forward import Gateway
+from proxy.gateway.guard import Guard
+from proxy.gateway.route import Route, RouteSettings, TimeoutSettings
+from proxy.gateway.server import ConnectionSettings, Server
+from proxy.gateway.table import RouteTable
+from proxy.gateway.upstream import Upstream
+from proxy.listeners import Listener, kind
+from proxy.log import Log
+from proxy.metrics import Metrics
+from proxy.stores import Store
+from proxy.tokens import Tokens
+from proxy.transport.outgoing import outgoing_proxy
+from proxy.transport.stock import StockTransport
+from proxy.transport.tls import context
+from proxy.values import is_loopback
+
+TOKEN_CONNECT, TOKEN_READ = 5.0, 10.0  # seconds, for token endpoints
+_FORCED = 0.5  # seconds that those get who were cancelled after the grace
+
+
+class Generation:
+    """What one configuration is made into. A reload makes another, and this one ends with its last request."""
+
+    def __init__(self, settings: Settings, store: Store, app: App) -> None:
+        self.settings = settings
+        self._app = app
+        self._foreign = StockTransport(verify=context(), connect=TOKEN_CONNECT, read=TOKEN_READ)
+        self._tokens = Tokens(store, app.clock, self._foreign, app.metrics.renewal, app.log.warning)
+        self._schemes: dict[str, Scheme] = {}
+        self.gateway = Gateway(
+            Guard(
+                allowed_hosts=(
+                    *settings.server.allowed_hosts,
+                    *(route.host for route in settings.routes.values() if route.host),
+                ),
+                allowed_origins=settings.server.allowed_origins,
+                client_token=settings.server.client_token,
+            ),
+            RouteTable([self._route(name, route) for name, route in settings.routes.items()]),
+            app.defect,
+        )
+
+    def _route(self, name: str, settings: RouteSettings) -> Route:
+        retry, timeout, limits = self.settings.effective(settings)
+        if isinstance(settings.credential, Credential):
+            scheme = self._build(f"routes.{name}", settings.credential)
+        else:
+            scheme = self._named(settings.credential)
+        upstream = Upstream(settings.upstream, self._transport(settings, timeout), self._foreign)
+        exchange = Exchange(upstream, scheme, retry, clock=self._app.clock, random=self._app.random)
+        return Route(name, settings, exchange, scheme, limits, timeout)
+
+    def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
+        return StockTransport(
+            verify=context(settings.tls) if settings.upstream.scheme == "https" else False,
+            connect=timeout.connect or None,
+            read=timeout.read or None,
+            proxy=outgoing_proxy(settings.proxy, settings.upstream),
+        )
+
+    def _named(self, name: str) -> Scheme:
+        if name not in self.settings.credentials:
+            return Scheme()  # "none"; other names that don't exist have been refused
+        if name not in self._schemes:
+            self._schemes[name] = self._build(name, self.settings.credentials[name])
+        return self._schemes[name]
+
+    def _build(self, name: str, credential: Credential) -> Scheme:
+        return credential.build(Context(name, self._named, self._tokens, self._app.clock))
+
+    def expiries(self) -> Iterator[tuple[str, float]]:
+        """Credential and epoch seconds of the expiry of every token that has one."""
+        for name, scheme in self._schemes.items():
+            expiry = scheme.expires_at()
+            if expiry is not None:
+                yield name, expiry
+
+    def mark_loops(self, own: set[int]) -> None:
+        """Note which upstreams are this very process, listening on the ports `own`."""
+        names = {socket.gethostname().lower(), "0.0.0.0", "::"}
+        for route in self.gateway.table.routes:
+            url = route.exchange.upstream.url
+            port = url.port or (443 if url.scheme == "https" else 80)
+            local = is_loopback(url.host) or url.host.lower() in names
+            route.exchange.upstream.is_loop = local and port in own
+
+    async def aclose(self) -> None:
+        """Close what it holds."""
+        await self.gateway.aclose()
+        for scheme in self._schemes.values():
+            await scheme.aclose()
+        await self._foreign.aclose()
+
+
+class App:
+    """The process.
+
+    Args:
+        settings: the first configuration.
+        log: what it says.
+        reread: reads the configuration again, for a reload.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        self.log = log
+        self.clock = clock or Clock()
+        self.random = random or Random()  # noqa: S311  # jitter
+        self._reread = reread
+        self._settings = settings
+        self.metrics = Metrics(lambda: self._server.in_progress, lambda: self._now.expiries())
+        self._listeners: dict[str, Listener] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._generated_token = secrets.token_urlsafe(24)
+        self._admin_token = self._generated_token
+        self._stopped = False
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make everything that serves, but do not listen.
+
+        Raises:
+            CountersignError: the store or a certificate can't be had.
+
+        """
+        settings = self._settings
+        self._store = await self._opened(settings.tokens)
+        self._now = Generation(settings, self._store, self)
+        self._server = Server(self._forward, settings.server, self.clock, self._observe)
+        self._facts = Facts(
+            lambda: self._now.gateway.table.routes,
+            lambda: self._server.connections,
+            self.metrics,
+            self.clock,
+            self.clock.time(),
+        )
+        quiet = ConnectionSettings(connections=64)
+        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda story: None)
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            CountersignError: an address or the store can't be had.
+
+        """
+        await self.open()
+        settings = self._settings
+        try:
+            await self._take_admin_token(settings)
+            await self._listen(settings)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _opened(self, settings: TokenSettings) -> Store:
+        try:
+            key = None if settings.key is None else (await settings.key.get()).encode()
+        except SecretError as failure:
+            raise ConfigError(f"tokens.key: {failure}") from None
+        kinds = {store.scheme: store for store in plugins.members("proxy.stores", Store)}
+        return kinds[settings.store].create(settings.path, key, self.log.warning)
+
+    async def _take_admin_token(self, settings: Settings) -> None:
+        configured = settings.server.admin_token
+        try:
+            self._admin_token = self._generated_token if configured is None else await configured.get()
+        except SecretError as failure:
+            raise ConfigError(f"server.admin_token: {failure}") from None
+
+    async def _listen(self, settings: Settings) -> None:
+        """Open the addresses that are new, then close those that are gone; nothing changes if one can't be had."""
+        server = settings.server
+        wanted = {address: self._server for address in server.listen}
+        wanted |= {route.listen: self._server for route in settings.routes.values() if route.listen}
+        if server.admin:
+            wanted[server.admin] = self._admin_server
+        opened: dict[str, Listener] = {}
+        try:
+            for address, serving in wanted.items():
+                if address not in self._listeners:
+                    opened[address] = await kind(address).open(address, serving.protocol)
+        except CountersignError:
+            for listener in opened.values():
+                await listener.close()
+            raise
+        for address in self._listeners.keys() - wanted.keys():
+            await self._listeners.pop(address).close()
+        self._listeners |= opened
+        self._now.mark_loops(
+            {port for port in (each.entrance.port for each in self._listeners.values()) if port}
+        )
+        self._facts.listens = tuple(self.addresses)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where clients can come in, as users can use it."""
+        admin = self._settings.server.admin
+        return [listener.shown for address, listener in self._listeners.items() if address != admin]
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that holds now."""
+        return self._settings
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes that are served."""
+        return self._now.gateway.table.routes
+
+    @property
+    def status_url(self) -> str | None:
+        """The status page's address; with a token only if that was made here."""
+        listener = self._listeners.get(self._settings.server.admin)
+        if listener is None:
+            return None
+        return listener.shown + (
+            f"/?token={self._generated_token}" if self._settings.server.admin_token is None else "/"
+        )
+
+    @property
+    def own_listeners(self) -> list[str]:
+        """Addresses that belong to single routes."""
+        return [route.settings.listen for route in self.routes if route.settings.listen]
+
+    # -- requests ------------------------------------------------------------------------------------
+
+    async def answer(self, inbound: Inbound) -> Answer:
+        """Answer a request that did not come in by a listener, past the guard: for ``check --live``."""
+        return await self._now.gateway.call(inbound)
+
+    def prepare(self, inbound: Inbound) -> tuple[Route, httpx.Request]:
+        """Return the route that a request takes, and what it would send but for the credential."""
+        return self._now.gateway.prepare(inbound)
+
+    async def _forward(self, inbound: Inbound) -> Answer:
+        """Answer by the configuration that holds now; a reload ends the old one after its last request."""
+        return await self._now.gateway(inbound)
+
+    def _observe(self, story: Story) -> None:
+        duration = self.clock.monotonic() - story.started
+        self.metrics.request(story, duration)
+        self.log.request(story, duration)
+
+    def defect(self, failure: Exception) -> None:
+        """Log what nobody expected: where it happened, not what it said."""
+        trace = failure.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        self.log.error("an unexpected exception; please report it", kind=type(failure).__name__, where=where)
+
+    def _admin(self, settings: Settings) -> Admin:
+        guard = Guard(allowed_hosts=settings.server.allowed_hosts)
+        return Admin(guard, lambda: self._admin_token, self._facts)
+
+    # -- reload --------------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Take over the configuration as it is now; a broken one leaves the old one serving."""
+        if self._reread is None:
+            return
+        try:
+            await self._take_over(self._reread())
+        except CountersignError as failure:
+            self._facts.reloaded = f"failed: {failure}"
+            self.log.error(f"reload failed, the old configuration goes on: {failure}")
+        else:
+            self._facts.reloaded = "done"
+            self.log.info("reloaded", routes=len(self.routes))
+
+    async def _take_over(self, settings: Settings) -> None:
+        old, old_store = self._now, self._store
+        if settings.tokens != old.settings.tokens:
+            self._store = await self._opened(settings.tokens)
+        generation = Generation(settings, self._store, self)
+        self._now, self._settings = generation, settings
+        try:
+            await self._take_admin_token(settings)
+            await self._listen(settings)
+        except CountersignError:
+            self._now, self._settings, self._store = old, old.settings, old_store
+            await generation.aclose()
+            raise
+        self._server.settings = settings.server
+        self._admin_server.forward = self._admin(settings)
+        self._end_later(old, old_store if old_store is not self._store else None)
+
+    def _end_later(self, old: Generation, store: Store | None) -> None:
+        async def end() -> None:
+            await self._server.settled()
+            await old.aclose()
+            if store is not None:
+                await store.aclose()
+
+        task = asyncio.create_task(end(), name="end of an old configuration")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    # -- death ---------------------------------------------------------------------------------------
+
+    async def serve_until_signal(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        first, second = asyncio.Event(), asyncio.Event()
+        reload_wanted = asyncio.Event()
+
+        def stop() -> None:
+            (second if first.is_set() else first).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
+        reloading = asyncio.create_task(self._reload_when(reload_wanted), name="reload")
+        await first.wait()
+        reloading.cancel()
+        draining = asyncio.create_task(self.drain(), name="drain")
+        at_once = asyncio.create_task(second.wait(), name="second signal")
+        await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        at_once.cancel()
+        with suppress(asyncio.CancelledError):
+            await draining
+        await self.aclose()
+
+    async def _reload_when(self, wanted: asyncio.Event) -> None:
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            await self.reload()
+
+    async def drain(self) -> None:
+        """Accept nobody any more, and let what is in flight come to its end."""
+        self.log.info("stopping", in_progress=self._server.in_progress)
+        for address, listener in self._listeners.items():
+            if address != self._settings.server.admin:
+                await listener.close()
+        await self._server.drain(self._settings.server.shutdown_grace)
+
+    async def aclose(self) -> None:
+        """End."""
+        for listener in self._listeners.values():
+            await listener.close()
+        await self._server.aclose()
+        await self._admin_server.aclose()
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        await self._now.aclose()
+        await self._store.aclose()

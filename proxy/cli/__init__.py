@@ -1,0 +1,91 @@
+"""The command line: a command a file, loaded when it is wanted.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 well, 1 it failed, 2 usage or configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from proxy import __version__, plugins
+from proxy.errors import ConfigError, CountersignError
+
+P = ParamSpec("P")
+
+
+class Commands(click.Group):
+    """Finds the commands in this folder; ``--version`` loads none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Names of the files."""
+        return plugins.modules("proxy.cli")
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Load one."""
+        if name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"proxy.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command if there is none of that name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as failure:
+            from proxy.mistakes import nearest
+
+            failure.message = f"no such command; right would be {nearest(args[0], self.list_commands(ctx))}"
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="countersign", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Authenticating reverse proxy: programs speak plain HTTP to localhost, this adds the credentials."""
+
+
+def config_option(function: Callable[..., Any]) -> Callable[..., Any]:  # Any: click's decorators take all
+    """Add ``--config FILE``."""
+    return click.option(
+        "--config",
+        "config",
+        type=click.Path(path_type=Path),
+        help="The configuration file, in place of the one that is found.",
+    )(function)
+
+
+def told(function: Callable[P, None]) -> Callable[P, None]:
+    """Tell users what went wrong in a line, with the exit code that it means, and never a traceback."""
+
+    @wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except ConfigError as failure:
+            fail(str(failure), 2)
+        except CountersignError as failure:
+            fail(str(failure), 1)
+        except BrokenPipeError:
+            # Whoever read stdout has enough; Python would complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    return command
+
+
+def fail(text: str, code: int) -> None:
+    """Say `text` on stderr and exit."""
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    for line in text.splitlines():
+        click.echo(click.style("error: ", fg="red") + line if colours else f"error: {line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,138 @@
+"""``countersign check``: is the configuration right, can every secret be had, does it work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from proxy.app import App
+from proxy.admin.health import problem
+from proxy.admin.status import matches
+from proxy.cli import config_option, told
+from proxy.cli.run import run_loop
+from proxy.config import Settings, load
+from proxy.errors import CountersignError
+from proxy.gateway import Entrance, Inbound, Story
+from proxy.gateway.route import Route
+from proxy.log import Log
+
+PATIENCE = 20.0  # seconds for each route
+
+
+@dataclass(slots=True)
+class Row:
+    """What is told of a route."""
+
+    route: str
+    matches: str
+    upstream: str
+    credential: str
+    result: str = ""
+    ok: bool = True
+
+
+@click.command("check")
+@config_option
+@click.option(
+    "--live", is_flag=True, help="Also fetch each token and call each upstream once (GET of its base)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@told
+def command(config: Path | None, live: bool, as_json: bool) -> None:
+    """Validate the configuration and resolve every secret, without printing any."""
+    settings = load(config)
+    rows: list[Row] = []
+    missing: list[str] = []
+
+    async def main() -> None:
+        missing.extend(await unresolved(settings))
+        rows.extend(await checked(settings, live=live))
+
+    run_loop(main())
+    if as_json:
+        click.echo(json.dumps({"routes": [asdict(row) for row in rows], "secrets": missing}, indent=2))
+    else:
+        click.echo(table(rows))
+    for text in missing:
+        click.echo(f"error: {text}", err=True)
+    sys.exit(1 if missing or not all(row.ok for row in rows) else 0)
+
+
+async def unresolved(settings: Settings) -> list[str]:
+    """Return what keeps secrets from being had."""
+    problems = []
+    for path, source in settings.secrets():
+        try:
+            await source.get()
+        except CountersignError as failure:
+            problems.append(f"{path}: {failure}")
+    return problems
+
+
+async def checked(settings: Settings, *, live: bool) -> list[Row]:
+    """Return a row for each route; `live` asks token endpoints and upstreams."""
+    app = App(settings, Log(requests=False))
+    await app.open()
+    try:
+        rows = [_row(route) for route in app.routes]
+        if live:
+            await asyncio.gather(
+                *(_try(app, route, row) for route, row in zip(app.routes, rows, strict=True))
+            )
+        return rows
+    finally:
+        await app.aclose()
+
+
+def _row(route: Route) -> Row:
+    credential = route.settings.credential
+    name = credential if isinstance(credential, str) else f"{credential.type} (inline)"
+    return Row(route.name, matches(route), str(route.settings.upstream), name)
+
+
+async def _try(app: App, route: Route, row: Row) -> None:
+    """Fetch the credential, and send one GET to the upstream's base path."""
+    text = await problem(route)
+    if text:
+        row.result, row.ok = f"credential: {text}", False
+        return
+    story = Story("GET", "/", app.clock.monotonic())
+    target = (route.prefix or b"") + b"/"
+    host = route.settings.host or "localhost"
+    entrance = Entrance(route.settings.listen or "")
+    inbound = Inbound("GET", target, [(b"Host", host.encode())], (1, 1), entrance, story)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answer = await app.answer(inbound)
+    except TimeoutError:
+        row.result, row.ok = f"no answer within {PATIENCE:.0f} s", False
+        return
+    if answer.cleanup is not None:
+        await answer.cleanup()
+    row.result, row.ok = _verdict(answer.status, story), not story.error and answer.status not in (401, 407)
+
+
+def _verdict(status: int, story: Story) -> str:
+    if story.error:
+        return f"{story.error}: {story.failure}"
+    notes = f" ({'; '.join(story.notes)})" if story.notes else ""
+    return f"{status}{' refused the credential' if status == 401 else ''}{notes}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows aligned, under a head."""
+    head = ("ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL", "RESULT")
+    cells = [head, *((row.route, row.matches, row.upstream, row.credential, row.result) for row in rows)]
+    if not any(row[4] for row in cells[1:]):
+        cells = [row[:4] for row in cells]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )

@@ -1,0 +1,84 @@
+"""``countersign demo``: the demo API, the proxy in front of it, and what to paste."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import click
+
+from proxy import demo
+from proxy.app import App
+from proxy.cli import told
+from proxy.cli.run import announce, run_loop
+from proxy.config import Settings, Table, load
+from proxy.errors import CountersignError
+from proxy.log import Log
+
+
+class DemoError(CountersignError):
+    """The demo API could not start."""
+
+
+@click.command("demo")
+@click.option("--api-only", is_flag=True, help="Only the API, as a test double.")
+@click.option("--listen", metavar="ADDRESS", help="Where the proxy listens, or with --api-only the API.")
+@click.option("--api-port", default=0, help="The API's port; 0 for any free one.")
+@told
+def command(api_only: bool, listen: str | None, api_port: int) -> None:
+    """Start an API that wants credentials, and the proxy that has them."""
+    run_loop(_api(listen) if api_only else _both(listen, api_port))
+
+
+async def _api(listen: str | None) -> None:
+    host, _, port = (listen or "127.0.0.1:0").rpartition(":")
+    api = await _started(host.strip("[]"), int(port))
+    click.echo(f"demo API: {api.url}", err=True)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        await api.aclose()
+
+
+async def _started(host: str, port: int) -> demo.DemoServer:
+    try:
+        return await demo.start(host, port)
+    except OSError as failure:
+        raise DemoError(f"the demo API can't listen on {host}:{port}: {failure.strerror}") from None
+
+
+async def _both(listen: str | None, api_port: int) -> None:
+    api = await _started("127.0.0.1", api_port)
+    try:
+        log = Log(colours="NO_COLOR" not in os.environ)
+        log.take_over_stdlib()
+        app = App(settings_for(api.url, listen), log)
+        await app.start()
+        announce(app)
+        _guide(app.addresses[0])
+        await app.serve_until_signal()
+    finally:
+        await api.aclose()
+
+
+def settings_for(api_url: str, listen: str | None) -> Settings:
+    """Return the demo's configuration; the environment can change it as always."""
+    table: Table = dict(demo.settings(api_url))
+    if listen:
+        table["server"] = {"listen": [listen]}
+    return load(overrides=table, use_file=False)
+
+
+def _guide(url: str) -> None:
+    """Print the curl lines: they are what the demo is for, so they go to stdout."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    click.echo("\nPaste these into another terminal:\n")
+    for shows, line in demo.curl_lines(url):
+        click.echo(f"  # {shows}\n  {bold}{line}{plain}\n")
+    click.echo("Stop with Ctrl-C.")
+    sys.stdout.flush()

@@ -1,0 +1,134 @@
+"""How a request is authenticated: a scheme a file, each builds an ``httpx.Auth``.
+
+A `Credential` is the parsed configuration of one; the `Scheme` that it builds is driven by the exchange. A
+scheme holds no lock across a yield, does no blocking I/O, and keeps the state of a flow in locals.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import httpx
+from pydantic import Field
+
+from proxy import plugins
+from proxy.clock import Clock
+from proxy.secrets import Source
+from proxy.tokens import Tokens
+from proxy.values import Model
+
+MASK = "***"
+AUTHORIZATION = frozenset({b"authorization"})
+
+
+class Scheme(httpx.Auth):
+    """An Auth of ours: `apply` puts the credential on a request, and no answer changes anything.
+
+    A scheme that can renew overrides `async_auth_flow`. What is to be signed is
+    ``request.extensions["target"]``: exactly the bytes that are sent.
+
+    Attributes:
+        fields: lower-case names of the header fields it sets; what a client sends under them is dropped.
+
+    """
+
+    fields: frozenset[bytes] = frozenset()
+
+    async def apply(self, request: httpx.Request) -> None:
+        """Put the credential on `request`.
+
+        Raises:
+            SecretError: a secret can't be had.
+
+        """
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As ``httpx.Auth``."""
+        await self.apply(request)
+        yield request
+
+    async def ready(self) -> None:
+        """See that the credential can be had.
+
+        Raises:
+            SecretError, ProxyError: it can't.
+
+        """
+
+    def expires_at(self) -> float | None:
+        """Epoch seconds when what it has expires, if it is known."""
+        return None
+
+    async def aclose(self) -> None:
+        """Let go of what it has."""
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """Put the credential on `request` such that it may be shown, and tell what there is to know.
+
+        Nothing is sent for it, and no secret is in what comes out.
+        """
+        before = {name.lower(): value for name, value in request.headers.raw}
+        await self.apply(request)
+        for name, value in request.headers.raw:
+            if before.get(name.lower()) != value:
+                request.headers[name.decode()] = masked(value.decode("latin-1"))
+        return {}
+
+
+def masked(value: str) -> str:
+    """Return a field's value that shows the scheme only."""
+    scheme, space, _ = value.partition(" ")
+    return f"{scheme} {MASK}" if space and scheme.isalpha() else MASK
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a credential is built with.
+
+    Attributes:
+        name: the credential's, or its route's if it stands inline.
+        build: makes the scheme of another credential by its name.
+        tokens: makes the sources of tokens.
+
+    """
+
+    name: str
+    build: Callable[[str], Scheme]
+    tokens: Tokens
+    clock: Clock
+
+
+class Credential(Model, ABC):
+    """``[credentials.NAME]``: the keys of one type."""
+
+    type: str
+
+    @abstractmethod
+    def build(self, context: Context) -> Scheme:
+        """Return the scheme that this configures."""
+
+    def secrets(self) -> Iterator[tuple[str, Source]]:
+        """Key and source of every secret."""
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if isinstance(value, Source):
+                yield key, value
+
+    def named(self) -> tuple[str, ...]:
+        """Names of other credentials that this one uses."""
+        return ()
+
+
+if TYPE_CHECKING:
+    CredentialTable = Credential
+else:
+    _members = plugins.members("proxy.credentials", Credential)
+    _union = _members[0]
+    for _member in _members[1:]:
+        _union = _union | _member
+    CredentialTable = Annotated[_union, Field(discriminator="type")]
+
+__all__ = ["AUTHORIZATION", "MASK", "Context", "Credential", "CredentialTable", "Scheme", "masked"]

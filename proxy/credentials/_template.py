@@ -1,0 +1,51 @@
+"""Templates of what is signed and sent: literal text and ``{fields}``, parsed once, rendered to bytes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+
+_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])|[^{}]+")
+
+Lookup = Callable[[str], bytes]
+
+
+class Template:
+    """A parsed template.
+
+    Attributes:
+        fields: the names that it mentions.
+
+    """
+
+    def __init__(self, text: str, known: Iterable[str]) -> None:
+        """Parse `text`.
+
+        Raises:
+            ValueError: a lone brace, or a field that is not `known`.
+
+        """
+        known = sorted(known)
+        self.text = text
+        self._parts: list[tuple[bytes, str]] = []
+        for match in _PART.finditer(text):
+            if match[2]:
+                raise ValueError(f"a lone {match[2]}; right would be {match[2] * 2} for the character itself")
+            if match[1] is not None:
+                self._parts.append((b"", _known(match[1], known)))
+            else:
+                self._parts.append((match[0].replace("{{", "{").replace("}}", "}").encode(), ""))
+        self.fields = frozenset(field for _, field in self._parts if field)
+
+    def render(self, lookup: Lookup) -> bytes:
+        """Put in what `lookup` says for each field."""
+        return b"".join(lookup(field) if field else text for text, field in self._parts)
+
+
+def _known(field: str, known: list[str]) -> str:
+    if field in known or re.fullmatch(r"header:[!#$%&'*+.^_`|~0-9A-Za-z\-]+", field):
+        return field
+    near = difflib.get_close_matches(field, known, n=1)
+    right = f"{{{near[0]}}}" if near else "one of " + " ".join(f"{{{name}}}" for name in known)
+    raise ValueError(f"no such field {{{field}}}; right would be {right}")

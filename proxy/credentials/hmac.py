@@ -1,0 +1,230 @@
+"""Signatures as APIs invent them: a string made of the request, an HMAC or hash of it, and where they go."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Literal
+
+import httpx
+from pydantic import PrivateAttr, model_validator
+
+from proxy.clock import Clock
+from proxy.credentials import MASK, Context, Credential, Scheme
+from proxy.credentials._query import with_query
+from proxy.credentials._template import Template
+from proxy.errors import BodyTooLarge, CredentialError
+from proxy.secrets import Secret
+
+SIGNABLE = 8 << 20  # bytes of a body that {body} puts into the string
+
+_REQUEST = (
+    "method", "scheme", "host", "path", "query", "sorted_query", "target", "timestamp", "nonce", "body",
+    "body_hash", "body_hash_base64", "content_type", "key_id",
+)  # fmt: skip
+_STRING = (*_REQUEST, "secret")
+_PLACED = (*_REQUEST, "signature")
+_BODY_FIELDS = frozenset({"body", "body_hash", "body_hash_base64"})
+
+ENCODINGS: dict[str, Callable[[bytes], str]] = {
+    "hex": bytes.hex,
+    "base64": lambda digest: b64encode(digest).decode(),
+    "base64url": lambda digest: urlsafe_b64encode(digest).rstrip(b"=").decode(),
+}
+TIMESTAMPS: dict[str, Callable[[float], str]] = {
+    "unix": lambda now: str(int(now)),
+    "unix_ms": lambda now: str(int(now * 1000)),
+    "iso8601": lambda now: datetime.fromtimestamp(int(now), UTC).isoformat().replace("+00:00", "Z"),
+    "http": lambda now: formatdate(now, usegmt=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The templates of one credential, parsed."""
+
+    string: Template
+    headers: tuple[tuple[str, Template], ...]
+    early: tuple[tuple[str, Template], ...]
+    late: tuple[tuple[str, Template], ...]
+
+    def uses(self, fields: Iterable[str]) -> bool:
+        """Whether any template mentions one of `fields`."""
+        placed = (*self.headers, *self.early, *self.late)
+        return bool(self.string.fields.union(*(template.fields for _, template in placed)) & set(fields))
+
+
+class Hmac(Credential):
+    """``type = "hmac"``."""
+
+    type: Literal["hmac"]
+    key_id: Secret | None = None
+    secret: Secret
+    algorithm: Literal[
+        "sha1", "sha256", "sha384", "sha512",
+        "digest:sha1", "digest:sha256", "digest:sha384", "digest:sha512",
+    ] = "sha256"  # fmt: skip
+    encoding: Literal["hex", "base64", "base64url"] = "hex"
+    string_to_sign: str
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    timestamp: Literal["unix", "unix_ms", "iso8601", "http"] = "unix"
+    _plan: Plan = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _parse(self) -> Hmac:
+        headers = tuple((name, _template(f"headers.{name}", text)) for name, text in self.headers.items())
+        query = tuple((name, _template(f"query.{name}", text)) for name, text in self.query.items())
+        string = _template("string_to_sign", self.string_to_sign, _STRING)
+        if not any("signature" in template.fields for _, template in (*headers, *query)):
+            raise ValueError(
+                'the signature is sent nowhere; right would be headers = { X-Signature = "{signature}" } or query'
+            )
+        if self.algorithm.startswith("digest:") and "secret" not in string.fields:
+            raise ValueError("a plain digest proves nothing unless string_to_sign contains {secret}")
+        self._plan = Plan(
+            string,
+            headers,
+            tuple(pair for pair in query if "signature" not in pair[1].fields),
+            tuple(pair for pair in query if "signature" in pair[1].fields),
+        )
+        if self.key_id is None and self._plan.uses(("key_id",)):
+            raise ValueError("{key_id} is used, but key_id is not given")
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The parsed templates."""
+        return self._plan
+
+    def build(self, context: Context) -> Scheme:
+        """As `Credential.build`."""
+        return HmacScheme(self, context.clock)
+
+
+def _template(key: str, text: str, known: Iterable[str] = _PLACED) -> Template:
+    try:
+        return Template(text, known)
+    except ValueError as failure:
+        raise ValueError(f"{key}: {failure}") from None
+
+
+class HmacScheme(Scheme):
+    """Signs what is sent, the moment it is sent."""
+
+    def __init__(self, settings: Hmac, clock: Clock) -> None:
+        self._settings = settings
+        self._plan = settings.plan
+        self._clock = clock
+        self._needs_body = self._plan.uses(_BODY_FIELDS)
+        self._keeps_body = self._plan.uses(("body",))
+        self._hash = settings.algorithm.removeprefix("digest:")
+        self._encode = ENCODINGS[settings.encoding]
+        self.fields = frozenset(name.lower().encode() for name in settings.headers)
+
+    async def apply(self, request: httpx.Request) -> None:
+        """As `Scheme.apply`."""
+        await self._sign(request)
+
+    async def ready(self) -> None:
+        """As `Scheme.ready`."""
+        await self._settings.secret.get()
+        if self._settings.key_id is not None:
+            await self._settings.key_id.get()
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`; headers and query hold nothing secret, the string may."""
+        shown, signature = await self._sign(request)
+        return {"string_to_sign": shown, "signature": signature}
+
+    async def _sign(self, request: httpx.Request) -> tuple[str, str]:
+        """Sign `request`; return the string as it may be shown, and the signature."""
+        settings, plan = self._settings, self._plan
+        secret = (await settings.secret.get()).encode()
+        values = await self._values(request)
+
+        def lookup(field: str) -> bytes:
+            if field.startswith("header:"):
+                return request.headers.get(field[7:], "").encode("latin-1", "replace")
+            return values[field]
+
+        if plan.early:
+            with_query(
+                request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.early]
+            )
+        values |= _target_values(request.extensions["target"])
+        values["secret"] = secret
+        string = plan.string.render(lookup)
+        signature = self._encode(self._digest(secret, string))
+        values["secret"] = MASK.encode()
+        shown = plan.string.render(lookup).decode("utf-8", "replace")
+        values["signature"] = signature.encode()
+        for name, template in plan.headers:
+            request.headers[name] = _field_value(template.render(lookup))
+        if plan.late:
+            with_query(
+                request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.late]
+            )
+        return shown, signature
+
+    def _digest(self, secret: bytes, string: bytes) -> bytes:
+        if self._settings.algorithm.startswith("digest:"):
+            return hashlib.new(self._hash, string).digest()
+        return hmac.digest(secret, string, self._hash)
+
+    async def _values(self, request: httpx.Request) -> dict[str, bytes]:
+        """Everything that does not depend on the target."""
+        settings = self._settings
+        values = {
+            "method": request.method.encode(),
+            "scheme": request.url.raw_scheme,
+            "host": request.headers["host"].encode(),
+            "timestamp": TIMESTAMPS[settings.timestamp](self._clock.time()).encode(),
+            "nonce": secrets.token_hex(16).encode(),
+            "content_type": request.headers.get("content-type", "").encode("latin-1", "replace"),
+            "key_id": b"" if settings.key_id is None else (await settings.key_id.get()).encode(),
+            **_target_values(request.extensions["target"]),
+        }
+        if self._needs_body:
+            body, digest = await self._body(request)
+            values |= {
+                "body": body,
+                "body_hash": digest.hex().encode(),
+                "body_hash_base64": b64encode(digest),
+            }
+        return values
+
+    async def _body(self, request: httpx.Request) -> tuple[bytes, bytes]:
+        """Read the body, which the stream keeps for the sending; return it if wanted, and its digest."""
+        stream = request.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        digest, kept = hashlib.new(self._hash), bytearray()
+        async for piece in stream:
+            digest.update(piece)
+            if self._keeps_body:
+                kept += piece
+                if len(kept) > SIGNABLE:
+                    raise BodyTooLarge("the request's body is too large to be signed as a whole")
+        return bytes(kept), digest.digest()
+
+
+def _target_values(target: bytes) -> dict[str, bytes]:
+    path, _, query = target.partition(b"?")
+    return {
+        "target": target,
+        "path": path,
+        "query": query,
+        "sorted_query": b"&".join(sorted(pair for pair in query.split(b"&") if pair)),
+    }
+
+
+def _field_value(value: bytes) -> str:
+    if any(byte < 0x20 or byte == 0x7F for byte in value):
+        raise CredentialError("a header that the credential makes would hold a control character")
+    return value.decode("latin-1")

@@ -1,0 +1,146 @@
+"""A request's body: streamed on, and kept meanwhile for a replay.
+
+What has been read is kept in memory up to one limit, then in a file without a name up to another. A body
+over both streams on, but can't be sent a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO
+
+import httpx
+
+from proxy.errors import BodyTooLarge
+from proxy.gateway import BodySource
+from proxy.values import Model, Size
+
+_PIECE = 1 << 16
+
+
+class LimitSettings(Model):
+    """``[limits]``; all sizes in bytes."""
+
+    replay_memory: Size = 1 << 20
+    replay_disk: Size = 256 << 20
+    body: Size = 0
+    concurrency: int = 0
+
+
+class BodyNotKept(BodyTooLarge):
+    """The body was over the limits, so that a second sending, or signing it first, is not possible."""
+
+
+class NoBody(httpx.AsyncByteStream):
+    """The body of a request that has none."""
+
+    replayable = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        return
+        yield b""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+NO_BODY = NoBody()
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that may be iterated again: first what was kept, then what the client has yet to send.
+
+    Attributes:
+        replayable: whether all that was read is still there.
+        received: bytes read from the client so far.
+
+    """
+
+    def __init__(self, source: BodySource, limits: LimitSettings) -> None:
+        self._source = source
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._limits = limits
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._on_disk = 0
+        self._ended = False
+        self.replayable = True
+        self.received = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the whole body from its start.
+
+        Raises:
+            BodyNotKept: it was read before and was over the limits.
+            BodyTooLarge: it is over ``limits.body``.
+
+        """
+        if not self.replayable:
+            raise BodyNotKept("the request's body is too large to be kept for this")
+        if self.received:
+            async for piece in self._kept():
+                yield piece
+        if self._pieces is None:
+            self._pieces = self._source()
+        while not self._ended:
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._ended = True
+                return
+            await self._keep(piece)
+            yield piece
+
+    async def _kept(self) -> AsyncIterator[bytes]:
+        offset, on_disk = 0, self._on_disk
+        while offset < on_disk:
+            piece = await asyncio.to_thread(self._read_at, offset, min(_PIECE, on_disk - offset))
+            offset += len(piece)
+            yield piece
+        view = bytes(self._memory)
+        for start in range(0, len(view), _PIECE):
+            yield view[start : start + _PIECE]
+
+    async def _keep(self, piece: bytes) -> None:
+        self.received += len(piece)
+        if self._limits.body and self.received > self._limits.body:
+            raise BodyTooLarge("the request's body is over limits.body")
+        if not self.replayable:
+            return
+        limits = self._limits
+        if self.received > limits.replay_memory + limits.replay_disk:
+            self.replayable = False
+            self._drop()
+            return
+        self._memory += piece
+        if len(self._memory) > limits.replay_memory:
+            full, self._memory = self._memory, bytearray()
+            # Shielded: what a cancelled writer leaves behind would be half a piece.
+            await asyncio.shield(asyncio.to_thread(self._spill, full))
+
+    def _spill(self, pieces: bytearray) -> None:
+        if self._file is None:
+            # Without a name: nobody else can open it, and nothing is left behind by a crash.
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the body
+        self._file.seek(self._on_disk)
+        self._file.write(pieces)
+        self._on_disk += len(pieces)
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        assert self._file is not None
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def _drop(self) -> None:
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._on_disk = 0
+
+    async def aclose(self) -> None:
+        """Let go of what was kept."""
+        self.replayable = False
+        self._drop()

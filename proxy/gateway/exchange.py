@@ -1,0 +1,235 @@
+"""attempts( throttle( auth flow( one send ) ) ): everything that may repeat a request, nested in this order.
+
+Each sending is a fresh request, signed anew, with the same body. The flow is driven here and not by
+``httpx.AsyncClient``, whose driver reads refused answers whole and alters targets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from random import Random
+
+import httpx
+
+from proxy.clock import Clock
+from proxy.errors import (
+    CountersignError,
+    CredentialError,
+    ProxyError,
+    SecretError,
+    Throttled,
+    UpstreamError,
+)
+from proxy.gateway import Story
+from proxy.gateway.retry import (
+    Budget,
+    RetrySettings,
+    after_failure,
+    backoff,
+    is_throttling,
+    may_repeat,
+)
+from proxy.gateway.throttle import Gate
+from proxy.gateway.upstream import Draft, Upstream, discard, keep
+from proxy.waiting import told_wait
+
+Flow = AsyncGenerator[httpx.Request, httpx.Response]
+_BARE = httpx.Auth()
+_OUTCOMES = ["other", *(f"{digit}xx" for digit in range(1, 10))]
+REPLACEMENTS = 5  # dead kept-alive connections that one request may meet without counting them
+
+
+class Exchange:
+    """How the requests of one route are sent."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        auth: httpx.Auth,
+        retry: RetrySettings,
+        *,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.upstream = upstream
+        self._auth = auth
+        self._retry = retry
+        self._clock = clock
+        self._random = random
+        self._budget = Budget(retry.budget)
+        self.gate = Gate(clock)
+
+    async def __call__(self, draft: Draft, story: Story) -> httpx.Response:
+        """Send until there is an answer to hand on.
+
+        Raises:
+            UpstreamError: it failed, and may not be repeated (any more).
+            CredentialError, TokenEndpointDown: the credential can't be had.
+            Throttled: the gate stays closed.
+
+        """
+        self._budget.request(self._clock.monotonic())
+        replaced = 0
+        told: httpx.Response | None = None
+        while True:
+            if not self.gate.is_open:
+                try:
+                    await self._wait_at_gate(story)
+                except Throttled:
+                    if told is None:
+                        raise
+                    return told
+            if told is not None:
+                await discard(told)
+                told = None
+            story.attempts += 1
+            try:
+                response = await self._authenticated(draft, story)
+            except UpstreamError as failure:
+                if self._is_stale(failure, draft) and replaced < REPLACEMENTS:
+                    replaced += 1
+                    story.attempts -= 1
+                    continue
+                pause = self._after_failure(failure, draft, story)
+                if pause is None:
+                    raise
+            else:
+                if response.status_code < 400:
+                    return response
+                if is_throttling(response.status_code, response.headers.raw):
+                    if not self._close_gate(response, draft, story):
+                        return response
+                    told = await keep(response)
+                    continue
+                pause = self._after_answer(response, draft, story)
+                if pause is None:
+                    return response
+                await discard(response)
+            await self._clock.sleep(pause)
+            story.waited += pause
+
+    # -- attempts ------------------------------------------------------------------------------------
+
+    def _may_send_again(self, draft: Draft, story: Story) -> bool:
+        return story.attempts < self._retry.attempts and draft.body.replayable
+
+    def _may_repeat(self, draft: Draft) -> bool:
+        return may_repeat(draft.method, idempotency_key=draft.idempotency_key, settings=self._retry)
+
+    def _is_stale(self, failure: UpstreamError, draft: Draft) -> bool:
+        """Whether a kept-alive connection had been closed by the upstream, and another may take over."""
+        return (
+            failure.reused
+            and not failure.begun
+            and draft.body.replayable
+            and (not failure.sent or self._may_repeat(draft))
+        )
+
+    def _after_failure(self, failure: UpstreamError, draft: Draft, story: Story) -> float | None:
+        if not self._may_send_again(draft, story):
+            return None
+        if not after_failure(failure, repeatable=self._may_repeat(draft)):
+            return None
+        return self._backoff(story)
+
+    def _after_answer(self, response: httpx.Response, draft: Draft, story: Story) -> float | None:
+        if response.status_code not in self._retry.statuses or not self._may_send_again(draft, story):
+            return None
+        return self._backoff(story) if self._may_repeat(draft) else None
+
+    def _backoff(self, story: Story) -> float | None:
+        """Seconds until the next attempt, or None if patience or budget are used up."""
+        pause = backoff(story.attempts, self._retry, self._random)
+        if story.waited + pause > self._retry.max_wait or not self._budget.spend(self._clock.monotonic()):
+            return None
+        return pause
+
+    # -- throttle ------------------------------------------------------------------------------------
+
+    async def _wait_at_gate(self, story: Story) -> None:
+        story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
+
+    def _close_gate(self, response: httpx.Response, draft: Draft, story: Story) -> bool:
+        """Close the gate as the answer tells; say whether this request waits there for another attempt."""
+        wait = told_wait(response.headers.raw, self._clock.time())
+        if wait is None:
+            wait = backoff(story.attempts, self._retry, self._random)
+        self.gate.close(wait)
+        return (
+            self._may_send_again(draft, story)
+            and (response.status_code == 429 or self._may_repeat(draft))
+            and story.waited + wait <= self._retry.max_wait
+        )
+
+    # -- auth flow -----------------------------------------------------------------------------------
+
+    async def _authenticated(self, draft: Draft, story: Story) -> httpx.Response:
+        """Drive the credential's flow: it yields requests, gets their answers, and may yield again."""
+        auth = _BARE if draft.bare else self._auth
+        flow: Flow = auth.async_auth_flow(self.upstream.request(draft))  # type: ignore[assignment]  # it is one
+        response: httpx.Response | None = None
+        try:
+            request = await self._first(flow)
+            while True:
+                response = await self._send(request, story)
+                following = await self._next(flow, response, story)
+                if following is None:
+                    return response
+                if self.upstream.is_own(following):
+                    if not draft.body.replayable:
+                        return response
+                    story.replays += 1
+                    story.notes += following.extensions.pop("notes", ())
+                await discard(response)
+                request, response = following, None
+        except BaseException:
+            if response is not None:
+                await response.aclose()
+            raise
+        finally:
+            await flow.aclose()
+
+    async def _first(self, flow: Flow) -> httpx.Request:
+        try:
+            return await anext(flow)
+        except ProxyError:
+            raise
+        except SecretError as failure:
+            raise CredentialError(str(failure)) from None
+        except Exception as failure:
+            # A third party's Auth may raise anything; its text could hold a secret.
+            raise CredentialError(f"the credential failed with {type(failure).__name__}") from failure
+
+    async def _next(self, flow: Flow, response: httpx.Response, story: Story) -> httpx.Request | None:
+        """What the flow wants sent after this answer, or None if the answer is to be handed on."""
+        try:
+            return await flow.asend(response)
+        except StopAsyncIteration:
+            return None
+        except asyncio.CancelledError:
+            raise
+        except CountersignError as failure:
+            story.failure = f"renewal failed: {failure}"
+            story.error = getattr(failure, "error", CredentialError.error)
+            return None
+        except Exception as failure:  # noqa: BLE001  # the answer is handed on, and Proxy-Status says why
+            story.failure = f"renewal failed with {type(failure).__name__}"
+            story.error = CredentialError.error
+            return None
+
+    # -- one send ------------------------------------------------------------------------------------
+
+    async def _send(self, request: httpx.Request, story: Story) -> httpx.Response:
+        try:
+            response = await self.upstream.send(request)
+        except UpstreamError as failure:
+            story.outcomes.append(failure.error)
+            raise
+        story.outcomes.append(_OUTCOMES[response.status_code // 100 % 10])
+        return response
+
+    async def aclose(self) -> None:
+        """Close the gate's queue and the upstream's connections."""
+        await self.gate.aclose()
+        await self.upstream.aclose()

@@ -1,0 +1,265 @@
+"""Who may come in. Everything here runs before a byte goes upstream and before ``100 Continue`` is sent.
+
+A local port that adds credentials is a target for every page in the user's browser: the Host keeps DNS
+rebinding out, fetch metadata and Origin keep other sites out, the client token keeps other processes out.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from proxy.errors import (
+    ClientTokenNeeded,
+    Denied,
+    ExpectationFailed,
+    InternalError,
+    MalformedRequest,
+    MethodDenied,
+    Misdirected,
+    SecretError,
+)
+from proxy.gateway import Inbound
+from proxy.gateway.headers import Head, tokens
+from proxy.gateway.target import check_bytes, check_path, split_absolute
+from proxy.secrets import Secret
+
+_ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::(\d{0,5}))?")
+_CHALLENGE = (
+    (b"Proxy-Authenticate", b'Bearer realm="countersign"'),
+    (b"Proxy-Authenticate", b'Basic realm="countersign", charset="UTF-8"'),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that has passed.
+
+    Attributes:
+        target: origin-form, or ``*``; byte for byte what the client sent.
+        path: the target without its query.
+        authority: the host and port by which the client knows us.
+        upstream: the authority of an absolute-form target that names an upstream, or None.
+        origin: the allowed origin of a page that calls, or None.
+
+    """
+
+    target: bytes
+    path: bytes
+    authority: bytes
+    upstream: bytes | None = None
+    origin: bytes | None = None
+
+
+class Guard:
+    """The checks of one configuration."""
+
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        allowed_origins: Iterable[str] = (),
+        client_token: Secret | None = None,
+    ) -> None:
+        names = frozenset(name.lower().encode() for name in allowed_hosts)
+        self._origins = frozenset(origin.rstrip("/").lower().encode() for origin in allowed_origins)
+        self._client_token = client_token
+        # Clients send the same few values again and again.
+        self._split_host = lru_cache(maxsize=256)(split_host)
+        self._is_ours = lru_cache(maxsize=256)(lambda name: is_local(name) or name in names)
+
+    async def admit(self, inbound: Inbound, head: Head) -> Admitted:
+        """Let a request in, or say why not.
+
+        Raises:
+            ProxyError: the row of the error table that applies.
+
+        """
+        admitted = self.judge(inbound, head)
+        is_preflight_allowed = admitted.origin is not None and is_preflight(inbound.method, head)
+        # A browser's preflight can't bring the token.
+        if self._client_token is not None and not is_preflight_allowed:
+            await self._check_token(head, self._client_token)
+        return admitted
+
+    def judge(self, inbound: Inbound, head: Head) -> Admitted:
+        """Do everything that `admit` does but for the client token."""
+        check_method(inbound)
+        check_framing(inbound, head)
+        admitted = self._locate(inbound, head)
+        if b"expect" in head.special:
+            check_expect(head)
+        origin = self.check_origin(head, admitted.authority)
+        return admitted if origin is None else replace(admitted, origin=origin)
+
+    def _locate(self, inbound: Inbound, head: Head) -> Admitted:
+        """Judge Host and target together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2)."""
+        target = inbound.target
+        check_bytes(target)
+        hosts = head.special.get(b"host", ())
+        if len(hosts) != 1:
+            raise MalformedRequest("exactly one Host is needed")
+        authority = hosts[0]
+        name, port = self._split_host(authority)
+        if target[:1] == b"/":
+            upstream = None
+        elif target == b"*" and inbound.method == "OPTIONS":
+            upstream = None
+        else:
+            target, upstream = self._absolute(target, authority, inbound.entrance.port)
+        if upstream is None and not self._is_ours(name):
+            raise Misdirected("this Host is not served here; server.allowed_hosts adds names")
+        path = target.partition(b"?")[0]
+        check_path(path)
+        return Admitted(target, path, authority, upstream)
+
+    def _absolute(self, target: bytes, authority: bytes, port: int | None) -> tuple[bytes, bytes | None]:
+        split = split_absolute(target)
+        if split is None:
+            raise MalformedRequest("the request target is not a path")
+        scheme, named, rest = split
+        name, named_port = self._split_host(named)
+        if named.lower() != authority.lower():
+            raise MalformedRequest("the request target names another host than Host does")
+        if self._is_ours(name) and (named_port or (80 if scheme == b"http" else 443)) == port:
+            return rest, None
+        return rest, named
+
+    def check_origin(self, head: Head, authority: bytes) -> bytes | None:
+        """Keep web pages out, other than those of allowed origins; return the allowed one.
+
+        Raises:
+            Denied: a page of another site calls.
+
+        """
+        special = head.special
+        if b"origin" not in special and b"sec-fetch-site" not in special:
+            return None
+        allowed = self.allowed_origin(head)
+        if allowed is not None:
+            return allowed
+        origins = special.get(b"origin", ())
+        if any(origin.lower() != b"http://" + authority.lower() for origin in origins):
+            raise Denied(
+                "a web page of another origin may not call; server.allowed_origins names those that may"
+            )
+        if any(site not in (b"same-origin", b"none") for site in tokens(special.get(b"sec-fetch-site", ()))):
+            raise Denied(
+                "a web page of another site may not call; server.allowed_origins names those that may"
+            )
+        return None
+
+    def allowed_origin(self, head: Head) -> bytes | None:
+        """Return the request's origin if it is one of ``server.allowed_origins``."""
+        origins = head.special.get(b"origin", ())
+        return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins else None
+
+    async def _check_token(self, head: Head, secret: Secret) -> None:
+        try:
+            wanted = (await secret.get()).encode()
+        except SecretError as failure:
+            raise InternalError(f"the client token can't be had: {failure}") from None
+        if not any([hmac.compare_digest(given, wanted) for given in given_tokens(head)]):
+            raise ClientTokenNeeded("the client token is missing or wrong", headers=_CHALLENGE)
+
+
+def check_method(inbound: Inbound) -> None:
+    """TRACE would show the credential, and CONNECT is for forward proxies.
+
+    Raises:
+        MethodDenied: it is one of them.
+
+    """
+    if inbound.method in ("TRACE", "CONNECT"):
+        raise MethodDenied(f"{inbound.method} is not served here", headers=(_ALLOW,))
+
+
+def check_framing(inbound: Inbound, head: Head) -> None:
+    """Refuse what two readers could frame in two ways (RFC 9112, sections 6.1 and 6.3).
+
+    Raises:
+        MalformedRequest: the version, ``Transfer-Encoding`` or ``Content-Length`` is ambiguous.
+
+    """
+    if inbound.version not in ((1, 1), (1, 0)):
+        raise MalformedRequest("the version is not HTTP/1.0 or HTTP/1.1")
+    codings = head.special.get(b"transfer-encoding")
+    if codings is None:
+        if len(head.special.get(b"content-length", ())) > 1:
+            raise MalformedRequest("Content-Length is given twice")
+        return
+    if len(codings) != 1 or codings[0].strip().lower() != b"chunked":
+        raise MalformedRequest("Transfer-Encoding is not just chunked")
+    if b"content-length" in head.special:
+        raise MalformedRequest("Transfer-Encoding stands beside Content-Length")
+    if inbound.version == (1, 0):
+        raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding")
+
+
+def check_expect(head: Head) -> None:
+    """RFC 9110, section 10.1.1.
+
+    Raises:
+        ExpectationFailed: something else than ``100-continue`` is expected.
+
+    """
+    if any(token != b"100-continue" for token in tokens(head.special[b"expect"])):
+        raise ExpectationFailed("only 100-continue can be expected")
+
+
+def split_host(value: bytes) -> tuple[bytes, int | None]:
+    """Lower-case name and port of a ``Host`` or authority.
+
+    Raises:
+        MalformedRequest: empty, userinfo, a path, a list, a port that is none.
+
+    """
+    match = _HOST.fullmatch(value)
+    if not match or int(match[2] or 0) > 65535:
+        raise MalformedRequest("the Host is malformed")
+    return match[1].lower(), int(match[2]) if match[2] else None
+
+
+def is_local(name: bytes) -> bool:
+    """Whether only this machine or its network can own the name, so that DNS rebinding can't use it."""
+    if name == b"localhost" or name.endswith(b".localhost"):
+        return True
+    literal = name.strip(b"[]").decode("ascii")
+    try:
+        address = ipaddress.ip_address(literal)
+        # "Everywhere" is an address that browsers have let pages reach.
+        return not (getattr(address, "ipv4_mapped", None) or address).is_unspecified
+    except ValueError:
+        # 0x7f000001, 0177.1 and the like have to contain a letter or a dot less; all-digit names are addresses.
+        return (
+            b"." not in name
+            and not name.startswith(b"[")
+            and re.fullmatch(rb"(0x[0-9a-f]*|\d+)", name) is None
+        )
+
+
+def given_tokens(head: Head) -> list[bytes]:
+    """Every client token that a request brings, in any of the three ways."""
+    given = list(head.special.get(b"x-countersign-token", ()))
+    for value in head.special.get(b"proxy-authorization", ()):
+        scheme, _, rest = value.partition(b" ")
+        rest = rest.strip()
+        if scheme.lower() == b"bearer":
+            given.append(rest)
+        elif scheme.lower() == b"basic":
+            try:
+                given.append(b64decode(rest, validate=True).partition(b":")[2])
+            except ValueError:
+                continue
+    return given
+
+
+def is_preflight(method: str, head: Head) -> bool:
+    """Whether a browser asks before it sends the real request (Fetch standard, CORS preflight)."""
+    return method == "OPTIONS" and b"access-control-request-method" in head.special

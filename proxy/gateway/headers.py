@@ -1,0 +1,164 @@
+"""Which header fields go on, in both directions: pure functions over lists of raw fields.
+
+Names, values, order and duplicates survive byte for byte; what belongs to one hop only does not
+(RFC 9110, section 7.6.1). The framing of a forwarded message is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from proxy.errors import UpstreamProtocolError
+from proxy.gateway import RawHeaders
+from proxy.values import Model, Words
+
+_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+        b"http2-settings", b"proxy-authenticate", b"proxy-authentication-info",
+    }
+)  # fmt: skip
+# Meant for this proxy, whatever the route says.
+_OURS = frozenset({b"host", b"expect", b"proxy-authorization", b"x-countersign-token"})
+# Goes on, but the guard wants to see it.
+_SEEN = frozenset(
+    {
+        b"content-length", b"authorization", b"origin", b"sec-fetch-site", b"idempotency-key",
+        b"access-control-request-method", b"access-control-request-headers",
+        b"access-control-request-private-network",
+    }
+)  # fmt: skip
+_SPECIAL = _HOP | _OURS | _SEEN
+# An application server that turns "-" into "_" could take these for the real ones.
+_LOOKALIKES = frozenset(name for name in _HOP | _OURS | {b"content-length"})
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
+
+
+class HeaderRules(Model):
+    """``request_headers`` and ``response_headers`` of a route."""
+
+    set: dict[str, str] = {}
+    remove: Words = ()
+
+
+@dataclass(slots=True)
+class Head:
+    """A request's fields, read once.
+
+    Attributes:
+        fields: those that may go on, as they came.
+        special: values by lower-case name of those that mean something to us.
+
+    """
+
+    fields: RawHeaders
+    special: dict[bytes, list[bytes]]
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the first value of a special field."""
+        values = self.special.get(name)
+        return values[0] if values else None
+
+
+def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
+    """Tell the end-to-end fields of a request from the others."""
+    fields: RawHeaders = []
+    special: dict[bytes, list[bytes]] = {}
+    for field in raw:
+        name = field[0].lower()
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(field[1])
+            if name in _SEEN:
+                fields.append(field)
+        elif b"_" not in name or name.replace(b"_", b"-") not in _LOOKALIKES:
+            fields.append(field)
+    if b"connection" in special:
+        fields = _without_named(fields, special[b"connection"])
+    return Head(fields, special)
+
+
+def tokens(values: Iterable[bytes]) -> list[bytes]:
+    """Members of a list-valued field (RFC 9110, section 5.6.1), in lower case."""
+    return [
+        token for value in values for token in (part.strip().lower() for part in value.split(b",")) if token
+    ]
+
+
+def _without_named(fields: RawHeaders, connection: list[bytes]) -> RawHeaders:
+    named = set(tokens(connection)) - {b"close", b"keep-alive", b"upgrade"} - _UNTOUCHABLE
+    return [field for field in fields if field[0].lower() not in named] if named else fields
+
+
+def wants_websocket(method: str, version: tuple[int, int], head: Head) -> bool:
+    """Whether this is a WebSocket handshake (RFC 6455, section 4.1); other upgrades are ignored."""
+    return (
+        b"upgrade" in head.special
+        and method == "GET"
+        and version >= (1, 1)
+        and b"websocket" in tokens(head.special[b"upgrade"])
+        and b"upgrade" in tokens(head.special.get(b"connection", ()))
+        and b"content-length" not in head.special
+        and b"transfer-encoding" not in head.special
+    )
+
+
+class RequestHeaders:
+    """The fields of a route's requests: what its configuration sets, removes and keeps out."""
+
+    def __init__(self, host: bytes, rules: HeaderRules, *, drop: Iterable[bytes] = ()) -> None:
+        self._host = (b"Host", host)
+        self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
+        # A field that is set replaces what the client sent; one with underscores may become the same upstream.
+        self._drop = frozenset(
+            name.lower().replace(b"_", b"-")
+            for name in (*drop, *(name.encode() for name in (*rules.set, *rules.remove)))
+        )
+
+    def outbound(self, head: Head, *, chunked: bool, websocket: bool, keep_authorization: bool) -> RawHeaders:
+        """Return the fields of the request as it goes upstream, without the credential."""
+        drop = self._drop
+        fields = [self._host]
+        for field in head.fields:
+            name = field[0].lower()
+            if name in drop or (b"_" in name and name.replace(b"_", b"-") in drop):
+                if not (keep_authorization and name == b"authorization"):
+                    continue
+            fields.append(field)
+        fields += self._set
+        if chunked:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        if websocket:
+            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        return fields
+
+
+class ResponseHeaders:
+    """The fields of a route's answers."""
+
+    def __init__(self, rules: HeaderRules, *, drop: Iterable[bytes] = ()) -> None:
+        self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
+        self._drop = frozenset((*drop, *(name.lower().encode() for name in (*rules.set, *rules.remove))))
+
+    def inbound(self, raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+        """Return the end-to-end fields of an upstream's answer, as the route's rules leave them.
+
+        Raises:
+            UpstreamProtocolError: a control character would split the answer.
+
+        """
+        fields: RawHeaders = []
+        connection: list[bytes] = []
+        for field in raw:
+            name = field[0].lower()
+            if name == b"connection":
+                connection.append(field[1])
+            if name not in _HOP and name not in self._drop:
+                fields.append(field)
+        if _CONTROL.search(b"".join(value for _, value in raw)):
+            raise UpstreamProtocolError("a header field of the answer holds a control character", sent=True)
+        if connection:
+            fields = _without_named(fields, connection)
+        return fields + self._set

@@ -1,0 +1,58 @@
+"""Answers of the proxy's own (RFC 9457), and what ``Proxy-Status`` tells of a request (RFC 9209)."""
+
+from __future__ import annotations
+
+import json
+
+from proxy.errors import ProxyError
+from proxy.gateway import Answer, RawHeaders, Story
+from proxy.waiting import whole_seconds
+
+_TYPE = "https://www.rfc-editor.org/rfc/rfc9209#name-"  # what the error types mean
+
+
+def _quoted(text: str) -> str:
+    """As a structured field's string (RFC 8941, section 3.3.3)."""
+    plain = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def proxy_status(details: str, error: str = "") -> tuple[bytes, bytes]:
+    """Return the field that says who answers, and what happened."""
+    parts = ["countersign", *([f"error={error}"] if error else []), f"details={_quoted(details)}"]
+    return b"Proxy-Status", "; ".join(parts).encode()
+
+
+def problem(error: ProxyError, story: Story) -> Answer:
+    """Return the answer that `error` is."""
+    body = {
+        "type": _TYPE + error.error.replace("_", "-"),
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "route": story.route or None,
+        "request_id": story.request_id,
+    }
+    fields: RawHeaders = [
+        (b"Content-Type", b"application/problem+json"),
+        (b"Cache-Control", b"no-store"),
+        proxy_status(error.detail, error.error),
+        *error.headers,
+    ]
+    if error.retry_after is not None:
+        fields.append((b"Retry-After", str(whole_seconds(error.retry_after)).encode()))
+    story.error = error.error
+    story.failure = error.detail
+    return Answer(error.status, fields, json.dumps(body).encode() + b"\n", close=error.close)
+
+
+def success_note(story: Story) -> tuple[bytes, bytes] | None:
+    """Return the field that tells what the proxy did for an upstream's answer, or None if nothing."""
+    details = list(dict.fromkeys(story.notes))
+    if story.attempts > 1:
+        details.append(f"{story.attempts} attempts")
+    if story.waited:
+        details.append(f"waited {story.waited:.1f}s")
+    if story.failure:
+        details.append(story.failure)
+    return proxy_status("; ".join(details), story.error) if details else None

@@ -1,0 +1,152 @@
+"""An answer as bytes: its head, its framing (RFC 9112, section 6), and its way to a client that may be slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
+
+import httpx
+
+from proxy.errors import UpstreamError
+from proxy.gateway import Answer, Duplex, Story
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in _REASONS.items()
+}  # most answers have the usual reason
+_PIECE = 1 << 16
+
+
+class Wire(Protocol):
+    """The client's side of a connection."""
+
+    def write(self, data: bytes) -> None:
+        """Send soon; raises ConnectionError if the client has gone."""
+
+    async def drain(self) -> None:
+        """Wait while the client does not read."""
+
+    def abort(self) -> None:
+        """Break off, such that nobody takes what was sent for complete."""
+
+    async def read(self) -> bytes:
+        """What the client sent after an upgrade; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the end of an answer's body is told.
+
+    Attributes:
+        keep_alive: whether the connection serves another request afterwards.
+
+    """
+
+    has_body: bool
+    chunked: bool
+    keep_alive: bool
+
+
+def framing(answer: Answer, method: str, version: tuple[int, int], *, keep_alive: bool) -> Framing:
+    """Decide how an answer is framed for a client of `version`."""
+    keep_alive = keep_alive and not answer.close
+    if method == "HEAD" or answer.status in (204, 304) or answer.status < 200:
+        return Framing(has_body=False, chunked=False, keep_alive=keep_alive)
+    if isinstance(answer.body, bytes) or _has_length(answer.headers):
+        return Framing(has_body=True, chunked=False, keep_alive=keep_alive)
+    chunked = version >= (1, 1)
+    return Framing(has_body=True, chunked=chunked, keep_alive=keep_alive and chunked)
+
+
+def _has_length(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"content-length" for name, _ in headers)
+
+
+def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> bytes:
+    """Return the status line and the fields."""
+    if answer.reason == _REASONS.get(answer.status, b"") or not answer.reason:
+        line = _STATUS_LINES.get(answer.status) or b"HTTP/1.1 %d \r\n" % answer.status
+    else:
+        line = b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)
+    lines = [name + b": " + value for name, value in answer.headers]
+    if isinstance(answer.body, bytes) and answer.status >= 200 and answer.status != 204:
+        if not _has_length(answer.headers) and answer.status != 304:
+            lines.append(b"Content-Length: %d" % len(answer.body))
+    if framed.chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if answer.duplex is not None:
+        lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
+    elif not framed.keep_alive:
+        lines.append(b"Connection: close")
+    elif version < (1, 1):
+        lines.append(b"Connection: keep-alive")
+    return line + b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+async def send(wire: Wire, answer: Answer, framed: Framing, head: bytes, story: Story) -> None:
+    """Write an answer, as its body comes.
+
+    Raises:
+        ConnectionError: the client has gone.
+
+    """
+    if isinstance(answer.body, bytes):
+        body = answer.body if framed.has_body else b""
+        wire.write(head + body)
+        story.returned = len(body)
+    else:
+        # At once: a stream of events has a head long before it has an event.
+        wire.write(head)
+        if answer.duplex is not None:
+            await _both_ways(wire, answer.duplex, story)
+        elif framed.has_body:
+            await _stream(wire, answer.body, framed, story, answer.deadline)
+    story.complete = True
+    await wire.drain()
+
+
+async def _stream(
+    wire: Wire, body: httpx.AsyncByteStream, framed: Framing, story: Story, deadline: float | None
+) -> None:
+    try:
+        async with asyncio.timeout_at(deadline):
+            async for piece in body:
+                if not piece:
+                    continue
+                story.returned += len(piece)
+                wire.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framed.chunked else piece)
+                await wire.drain()
+    except (UpstreamError, TimeoutError) as failure:
+        story.error = getattr(failure, "error", "connection_read_timeout")
+        story.failure = getattr(failure, "detail", "the answer was not complete within timeout.total")
+        wire.abort()
+        raise ConnectionAbortedError from failure
+    if framed.chunked:
+        wire.write(b"0\r\n\r\n")
+
+
+async def _both_ways(wire: Wire, duplex: Duplex, story: Story) -> None:
+    """Pass bytes until either side ends (RFC 6455 leaves the closing to them)."""
+
+    async def upstream_to_client() -> None:
+        while data := await duplex.read(_PIECE):
+            story.returned += len(data)
+            wire.write(data)
+            await wire.drain()
+
+    async def client_to_upstream() -> None:
+        while data := await wire.read():
+            story.received += len(data)
+            await duplex.write(data)
+
+    ways = {asyncio.create_task(upstream_to_client()), asyncio.create_task(client_to_upstream())}
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        await duplex.aclose()

@@ -1,0 +1,110 @@
+"""May a request be repeated, and after how long: pure functions of values.
+
+What may have been executed is only repeated if the method is idempotent (RFC 9110, section 9.2.2) or the
+client gave an ``Idempotency-Key``. A 429 says that it was not executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from proxy.errors import (
+    ConnectionRefused,
+    ConnectTimeout,
+    DnsError,
+    OutgoingProxyError,
+    TlsCertificateError,
+    TlsProtocolError,
+    Unroutable,
+    UpstreamError,
+    UpstreamProtocolError,
+)
+from proxy.values import Duration, Model, Share, split_words
+
+LONGEST = 3600.0  # no gate stays closed longer on an API's word
+FREE = 10  # retries in WINDOW seconds that no budget forbids
+WINDOW = 10
+
+Statuses = Annotated[tuple[Annotated[int, Field(ge=400, le=599)], ...], BeforeValidator(split_words)]
+Methods = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...], BeforeValidator(split_words)]
+
+
+class RetrySettings(Model):
+    """``[retry]``; times in seconds."""
+
+    attempts: int = Field(default=4, ge=1)
+    max_wait: Duration = 30.0
+    backoff: Duration = 0.5
+    statuses: Statuses = (502, 503, 504)
+    methods: Methods = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
+    budget: Share = 0.2
+
+
+def is_throttling(status: int, fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer means "too many requests" (RFC 6585, section 4, and what real APIs do)."""
+    if status == 429:
+        return True
+    if status not in (403, 503):
+        return False
+    names = {name.lower(): value for name, value in fields}
+    return b"retry-after" in names or (
+        status == 403 and names.get(b"x-ratelimit-remaining", b"").strip() == b"0"
+    )
+
+
+def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -> bool:
+    """Whether a request may be sent again though it may have been executed."""
+    return idempotency_key or method in settings.methods
+
+
+def after_failure(failure: UpstreamError, *, repeatable: bool) -> bool:
+    """Whether a request that met `failure` may be sent again."""
+    if isinstance(failure, _BEFORE_SENDING) and not failure.sent:
+        return not isinstance(failure, TlsCertificateError)
+    if isinstance(failure, UpstreamProtocolError):
+        return False
+    return repeatable or not failure.sent
+
+
+_BEFORE_SENDING = (
+    ConnectionRefused, ConnectTimeout, DnsError, OutgoingProxyError, TlsCertificateError, TlsProtocolError, Unroutable,
+)  # fmt: skip
+
+
+def backoff(attempt: int, settings: RetrySettings, random: Random) -> float:
+    """Seconds to wait after the `attempt`-th sending (from 1): times 2 each time, full jitter."""
+    return random.uniform(0, settings.backoff * 2 ** min(attempt - 1, 20))
+
+
+class Budget:
+    """Retries are at most a share of the recent requests, so that an API that is down is not hit harder."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._second = 0
+        self._requests = [0] * WINDOW
+        self._retries = [0] * WINDOW
+
+    def _advance(self, now: float) -> int:
+        second = int(now)
+        for passed in range(max(self._second + 1, second - WINDOW + 1), second + 1):
+            self._requests[passed % WINDOW] = self._retries[passed % WINDOW] = 0
+        self._second = max(self._second, second)
+        return self._second % WINDOW
+
+    def request(self, now: float) -> None:
+        """Count a client's request at `now` (monotonic seconds)."""
+        self._requests[self._advance(now)] += 1
+
+    def spend(self, now: float) -> bool:
+        """Take one retry, if there is one left."""
+        at = self._advance(now)
+        spent = sum(self._retries)
+        if spent >= FREE and spent >= self._share * sum(self._requests):
+            return False
+        self._retries[at] += 1
+        return True

@@ -1,0 +1,76 @@
+"""Which route a request takes: the most specific match wins.
+
+A listener of a route's own goes before a host, a host before the longest prefix of whole segments. Looking a
+route up costs as much with one route as with five hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.errors import NoRoute
+from proxy.gateway import Entrance
+from proxy.gateway.guard import Admitted, split_host
+from proxy.gateway.rewrite import plain_authority
+from proxy.gateway.route import Route
+
+_Key = tuple[str | None, bytes | None]
+_Prefixes = dict[bytes, Route]
+
+
+class RouteTable:
+    """The routes of one configuration."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_place: dict[_Key, _Prefixes] = {}
+        self._by_upstream: dict[bytes, list[Route]] = {}
+        for route in self.routes:
+            settings = route.settings
+            host = settings.host.encode() if settings.host else None
+            self._by_place.setdefault((settings.listen, host), {})[route.prefix] = route
+            upstream = route.exchange.upstream
+            self._by_upstream.setdefault(upstream.plain_authority, []).append(route)
+        for routes_there in self._by_upstream.values():
+            routes_there.sort(key=lambda route: -len(route.exchange.upstream.base))
+        self._has_hosts = any(host is not None for _, host in self._by_place)
+        self._own_entrances = frozenset(listen for listen, _ in self._by_place if listen is not None)
+
+    def find(self, entrance: Entrance, admitted: Admitted) -> Route:
+        """Return the route that a request takes.
+
+        Raises:
+            NoRoute: there is none.
+
+        """
+        if admitted.upstream is not None:
+            return self._named(admitted.upstream, admitted.path)
+        host = split_host(admitted.authority)[0] if self._has_hosts else None
+        listen = entrance.name if entrance.name in self._own_entrances else None
+        # A listener of routes' own serves nothing else.
+        for key in ((listen, host), (listen, None)) if host is not None else ((listen, None),):
+            prefixes = self._by_place.get(key)
+            if prefixes is not None:
+                route = _longest(prefixes, admitted.path)
+                if route is not None:
+                    return route
+        raise NoRoute("no route matches this path; the status page and `countersign check` list them")
+
+    def _named(self, authority: bytes, path: bytes) -> Route:
+        """Return the route to an upstream that an absolute-form target names, whatever its scheme."""
+        for scheme in (b"http:", b"https:"):
+            for route in self._by_upstream.get(plain_authority(authority, scheme), ()):
+                base = route.exchange.upstream.base
+                if path == base or path.startswith(base + b"/"):
+                    return route
+        raise NoRoute("no route leads to this upstream; the proxy serves only the upstreams of its routes")
+
+
+def _longest(prefixes: _Prefixes, path: bytes) -> Route | None:
+    end = len(path)
+    while end > 0:
+        route = prefixes.get(path[:end])
+        if route is not None:
+            return route
+        end = path.rfind(b"/", 0, end)
+    return prefixes.get(b"")

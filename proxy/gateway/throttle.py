@@ -1,0 +1,105 @@
+"""The gate that a 429 closes: the requests of one credential and route wait together.
+
+Who comes while it is closed queues up. When the time is over they leave one by one with pauses between them,
+shorter the longer all goes well; another 429 closes the gate anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from proxy.clock import Clock
+from proxy.errors import ProxyError, ShuttingDown, Throttled
+from proxy.gateway.retry import LONGEST
+from proxy.waiting import whole_seconds
+
+SLOWEST = 0.1  # seconds between two requests after the gate opened …
+FASTEST = 0.01  # … and what these pauses shrink to
+
+
+class Gate:
+    """The gate of one credential and route."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._pace = 0.0
+        self._queue: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._porter: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may pass without asking further."""
+        return self._porter is None
+
+    def close(self, seconds: float) -> None:
+        """Let nobody through for `seconds`; a longer time that was told before stands."""
+        self._until = max(self._until, self._clock.monotonic() + min(seconds, LONGEST))
+        self._pace = SLOWEST
+        self._refuse_before(self._until)
+        if self._porter is None:
+            self._porter = asyncio.create_task(self._let_out(), name="throttle gate")
+
+    def remaining(self) -> float:
+        """Seconds until it opens."""
+        return max(0.0, self._until - self._clock.monotonic())
+
+    async def wait(self, patience: float) -> float:
+        """Wait for one's turn, at most `patience` seconds; return the seconds waited.
+
+        Raises:
+            Throttled: it stays closed for longer.
+
+        """
+        started = self._clock.monotonic()
+        deadline = started + patience
+        if self._until > deadline:
+            raise self._refusal()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((deadline, turn))
+        await turn
+        return self._clock.monotonic() - started
+
+    def _refusal(self) -> Throttled:
+        rest = whole_seconds(max(self.remaining(), self._pace))
+        return Throttled(f"the API asked to wait; {rest} s are left", retry_after=rest)
+
+    def _refuse_before(self, moment: float) -> None:
+        """Refuse those whose patience ends before `moment`, and forget those who have gone."""
+        waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        for deadline, turn in self._queue:
+            if turn.done():
+                continue
+            if deadline < moment:
+                turn.set_exception(self._refusal())
+            else:
+                waiting.append((deadline, turn))
+        self._queue = waiting
+
+    async def _let_out(self) -> None:
+        """Let the queue out once the time is over, the one who waits longest first."""
+        error: ProxyError = ShuttingDown()
+        try:
+            while True:
+                while rest := self.remaining():
+                    await self._clock.sleep(rest)
+                self._refuse_before(self._clock.monotonic())
+                if not self._queue:
+                    return
+                self._queue.popleft()[1].set_result(None)
+                pace = self._pace
+                self._pace = max(FASTEST, pace * 0.7)
+                await self._clock.sleep(pace)
+        finally:
+            self._porter = None
+            for _, turn in self._queue:
+                if not turn.done():
+                    turn.set_exception(error)
+            self._queue.clear()
+
+    async def aclose(self) -> None:
+        """Send those home who still wait."""
+        if self._porter is not None:
+            self._porter.cancel()
+            await asyncio.gather(self._porter, return_exceptions=True)

@@ -1,0 +1,154 @@
+"""Where a route's requests go: one origin behind one ``httpx.AsyncBaseTransport``.
+
+A transport tells of its failures by raising the `UpstreamError` that it was, with the three facts that decide
+about a repetition: was anything sent, had the connection been used before, had the answer begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpx
+
+from proxy.errors import LoopDetected, UpstreamError
+from proxy.gateway import RawHeaders
+from proxy.gateway.body import NO_BODY, Body, NoBody
+from proxy.gateway.rewrite import plain_authority
+
+KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its connection
+_DRAIN = 1.0  # seconds that this may take
+
+
+@dataclass(slots=True)
+class Draft:
+    """A request before its credential: what each sending starts from.
+
+    Attributes:
+        bare: whether it goes without the credential, because the client brought its own.
+
+    """
+
+    method: str
+    target: bytes
+    fields: RawHeaders
+    body: Body | NoBody = NO_BODY
+    idempotency_key: bool = False
+    bare: bool = False
+
+
+class Outbound(httpx.Request):
+    """One sending; made without parsing a URL.
+
+    Its `url` is the upstream's as configured; what is requested stands in ``extensions["target"]``.
+    """
+
+    def __init__(self, draft: Draft, url: httpx.URL) -> None:
+        self.method = draft.method
+        self.url = url
+        self.headers = httpx.Headers(draft.fields)
+        self.stream = draft.body
+        self.extensions = {"target": draft.target}
+
+
+class Upstream:
+    """The origin of one route.
+
+    Attributes:
+        url: the upstream's URL, as configured.
+        base: its path without the slash at its end.
+        authority: its host, and its port unless that is the scheme's default: the ``Host`` of requests.
+        is_loop: whether it is one of this process's own listeners.
+
+    """
+
+    def __init__(
+        self, url: httpx.URL, transport: httpx.AsyncBaseTransport, foreign: httpx.AsyncBaseTransport
+    ) -> None:
+        self.url = url
+        self.base = url.raw_path.rstrip(b"/")
+        self.authority = url.netloc
+        self.plain_authority = plain_authority(url.netloc, url.raw_scheme + b":")
+        self.is_loop = False
+        self._transport = transport
+        self._foreign = foreign
+
+    def request(self, draft: Draft) -> httpx.Request:
+        """Return a fresh request."""
+        return Outbound(draft, self.url)
+
+    def is_own(self, request: httpx.Request) -> bool:
+        """Whether a request goes to this origin."""
+        url = request.url
+        return url is self.url or (
+            url.host == self.url.host and url.scheme == self.url.scheme and url.port == self.url.port
+        )
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send one request, once.
+
+        A request that a credential's flow directs to another origin (its token endpoint, say) goes out over
+        a plain client.
+
+        Raises:
+            UpstreamError: what failed, as the transport tells it.
+            LoopDetected: the upstream is this very process.
+
+        """
+        if self.is_loop:
+            raise LoopDetected
+        transport = self._transport if self.is_own(request) else self._foreign
+        response = await transport.handle_async_request(request)
+        response.request = request
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+
+class Kept(httpx.AsyncByteStream):
+    """An answer's body of which the start has been read already."""
+
+    def __init__(self, start: bytes, rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream) -> None:
+        self._start = start
+        self._rest = rest
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._start:
+            yield self._start
+        async for piece in self._rest:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Close what has not been read."""
+        await self._stream.aclose()
+
+
+async def keep(response: httpx.Response) -> httpx.Response:
+    """Read an answer that may still be handed on, if it is small, so that its connection is free meanwhile."""
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    pieces = aiter(stream)
+    start = bytearray()
+    async for piece in pieces:
+        start += piece
+        if len(start) > KEPT:
+            break
+    else:
+        await stream.aclose()
+    response.stream = Kept(bytes(start), pieces, stream)
+    return response
+
+
+async def discard(response: httpx.Response) -> None:
+    """Be done with an answer; a small rest is read, so that the connection can be used again."""
+    try:
+        with suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(_DRAIN):
+                await keep(response)
+    finally:
+        await response.aclose()

@@ -1,0 +1,105 @@
+"""What is counted, under the names that users' dashboards know. Label children are bound once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from proxy.gateway import Story
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """The process's counters.
+
+    Args:
+        in_progress: how many requests are under way.
+        expiries: credential and epoch seconds of its token's expiry, asked when somebody looks.
+
+    """
+
+    def __init__(
+        self,
+        in_progress: Callable[[], float] = lambda: 0.0,
+        expiries: Callable[[], Iterable[tuple[str, float]]] = lambda: (),
+    ) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "countersign_requests", "Requests answered", ["route", "method", "status"], registry=registry
+        )
+        self._duration = Histogram(
+            "countersign_request_duration_seconds", "From a request's head to its answer's end",
+            ["route"], buckets=_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._attempts = Counter(
+            "countersign_upstream_attempts", "Requests sent upstream", ["route", "outcome"], registry=registry
+        )
+        self._replays = Counter(
+            "countersign_replays", "Requests sent again after a renewal", ["route"], registry=registry
+        )
+        self._waits = Counter(
+            "countersign_throttle_wait_seconds",
+            "Waited since the API or a backoff said so",
+            ["route"],
+            registry=registry,
+        )
+        self._renewals = Counter(
+            "countersign_token_renewals", "Token requests", ["credential", "outcome"], registry=registry
+        )
+        Gauge(
+            "countersign_requests_in_progress", "Requests under way", registry=registry
+        ).set_function(lambda: in_progress())  # fmt: skip
+        registry.register(_Expiries(expiries))
+        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._bound_attempts: dict[tuple[str, str], Counter] = {}
+
+    def request(self, story: Story, duration: float) -> None:
+        """Count a request that is over; `duration` in seconds."""
+        key = (story.route, story.method, story.status)
+        bound = self._bound.get(key)
+        if bound is None:
+            status = str(story.status or "cancelled")
+            bound = (
+                self._requests.labels(story.route, story.method, status),
+                self._duration.labels(story.route),
+            )
+            self._bound[key] = bound
+        bound[0].inc()
+        bound[1].observe(duration)
+        for outcome in story.outcomes:
+            self._attempt(story.route, outcome).inc()
+        if story.waited:
+            self._waits.labels(story.route).inc(story.waited)
+        if story.replays:
+            self._replays.labels(story.route).inc(story.replays)
+
+    def _attempt(self, route: str, outcome: str) -> Counter:
+        counter = self._bound_attempts.get((route, outcome))
+        if counter is None:
+            counter = self._bound_attempts[route, outcome] = self._attempts.labels(route, outcome)
+        return counter
+
+    def renewal(self, credential: str, outcome: str) -> None:
+        """Count a token request."""
+        self._renewals.labels(credential, outcome).inc()
+
+    def text(self) -> bytes:
+        """Return all of them in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Expiries(Collector):
+    def __init__(self, expiries: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        self._expiries = expiries
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "countersign_token_expires_at_seconds", "When the token expires (epoch)", labels=["credential"]
+        )
+        for credential, expiry in self._expiries():
+            family.add_metric([credential], expiry)
+        yield family

@@ -1,0 +1,37 @@
+"""How a family of plug-ins is found: a folder is a family, a file in it is a member.
+
+Adding a member is adding one file. Nobody imports a member by name; the family's interface stands in the
+``__init__.py`` of its folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def modules(package: str) -> list[str]:
+    """Names of the modules in `package`, sorted, without the private ones."""
+    path = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+
+
+def members(package: str, base: type[T]) -> list[type[T]]:
+    """The concrete subclasses of `base` that the modules of `package` define, in the modules' order."""
+    found: list[type[T]] = []
+    for name in modules(package):
+        module = importlib.import_module(f"{package}.{name}")
+        found += [
+            member
+            for member in vars(module).values()
+            if inspect.isclass(member)
+            and issubclass(member, base)
+            and not inspect.isabstract(member)
+            and member.__module__ == module.__name__
+            and not member.__name__.startswith("_")
+        ]
+    return found

@@ -1,0 +1,122 @@
+"""Where a secret comes from: a source a file.
+
+A `Secret` knows its source and hands out its value only through `get`; it has no other way to show it. A
+source is a frozen model whose own key tells it apart (``{ env = }``, ``{ file = }``, …).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Discriminator, Field, Tag
+
+from proxy import plugins
+from proxy.errors import SecretError
+from proxy.values import Model
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Source(Model, ABC):
+    """A secret by its origin.
+
+    Attributes:
+        kind: the key that tells this source apart.
+        pick: ``a.b`` picks a field if the origin holds JSON.
+
+    """
+
+    kind: ClassVar[str]
+    pick: str | None = Field(default=None, alias="json", description="picks a field, such as a.b, of JSON")
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Where it comes from, to be shown to users."""
+
+    @abstractmethod
+    async def read(self) -> str:
+        """Text as the origin holds it.
+
+        Raises:
+            SecretError: it can't be had.
+
+        """
+
+    async def get(self) -> str:
+        """Return the secret: one line without control characters.
+
+        Raises:
+            SecretError: it can't be had, is empty, or would break a header field.
+
+        """
+        value = await self.read()
+        if self.pick is not None:
+            value = self._picked(value)
+        if not value:
+            raise SecretError(f"{self.where} is empty")
+        if _CONTROL.search(value):
+            raise SecretError(f"{self.where} holds a line break or another control character")
+        return value
+
+    def _picked(self, text: str) -> str:
+        assert self.pick is not None
+        try:
+            value = json.loads(text)
+            for key in self.pick.split("."):
+                value = value[int(key)] if isinstance(value, list) else value[key]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise SecretError(f"{self.where} has no JSON field {self.pick}") from None
+        if not isinstance(value, str | int):
+            raise SecretError(f"the JSON field {self.pick} of {self.where} is not a text")
+        return str(value)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.where})"
+
+    __str__ = __repr__
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        return [(None, self.where)]
+
+
+_sources = plugins.members("proxy.secrets", Source)
+
+
+def _kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "literal"
+    if isinstance(value, Source):
+        return value.kind
+    if isinstance(value, dict):
+        named = [source.kind for source in _sources if source.kind in value]
+        return named[0] if len(named) == 1 else None
+    return None
+
+
+def is_secret_table(value: object) -> bool:
+    """Whether a table is one of the ways to name a secret."""
+    return isinstance(value, dict) and _kind(value) not in (None, "literal")
+
+
+if TYPE_CHECKING:
+    Secret = Source
+else:
+    _tagged = tuple(Annotated[source, Tag(source.kind)] for source in _sources)
+    _union = _tagged[0]
+    for _member in _tagged[1:]:
+        _union = _union | _member
+    Secret = Annotated[
+        _union,
+        Discriminator(
+            _kind,
+            custom_error_type="secret",
+            custom_error_message="not a secret; right would be a string or one of "
+            + ", ".join(f"{{ {source.kind} = … }}" for source in _sources if source.kind != "literal"),
+        ),
+    ]
+
+__all__ = ["Secret", "Source", "is_secret_table"]

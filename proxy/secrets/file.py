@@ -1,0 +1,39 @@
+"""A secret in a file, read again when the file changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import PrivateAttr
+
+from proxy.errors import SecretError
+from proxy.secrets import Source
+
+
+class File(Source):
+    """``{ file = "PATH" }``; white space at the end is not part of it. ``~`` is the home directory."""
+
+    kind: ClassVar[str] = "file"
+    file: Path
+    _seen: tuple[object, str] | None = PrivateAttr(default=None)
+
+    @property
+    def where(self) -> str:
+        """As `Source.where`."""
+        return f"the file {self.file}"
+
+    async def read(self) -> str:
+        """As `Source.read`; one ``stat`` when nothing changed."""
+        path = self.file.expanduser()
+        try:
+            stat = path.stat()
+            # A mounted secret is replaced by a rename, an edited one keeps its inode.
+            state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if self._seen is None or self._seen[0] != state:
+                self._seen = (state, path.read_text(encoding="utf-8").rstrip())
+        except OSError as failure:
+            raise SecretError(f"{self.where} can't be read: {failure.strerror}") from None
+        except UnicodeDecodeError:
+            raise SecretError(f"{self.where} is not UTF-8 text") from None
+        return self._seen[1]

@@ -1,0 +1,40 @@
+"""A secret that stands in the configuration itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import GetJsonSchemaHandler, SecretStr, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from proxy.secrets import Source
+
+
+class Literal(Source):
+    """``token = "…"``; the file that holds it must not be readable by others."""
+
+    kind: ClassVar[str] = "literal"
+    value: SecretStr
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"value": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls,
+        core_schema: CoreSchema,  # noqa: ARG003  # pydantic's signature
+        handler: GetJsonSchemaHandler,  # noqa: ARG003
+    ) -> JsonSchemaValue:
+        return {"type": "string"}
+
+    @property
+    def where(self) -> str:
+        """As `Source.where`."""
+        return "the configuration"
+
+    async def read(self) -> str:
+        """As `Source.read`."""
+        return self.value.get_secret_value()

@@ -1,0 +1,111 @@
+"""The connections of one origin: as many as are needed at once, and the idle ones for a while.
+
+The one that was used last is used first, so that the others can grow old and be closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.transport.connection import Connection
+
+_PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that belong to no answer
+
+
+class Pool:
+    """Keeps connections.
+
+    Args:
+        expiry: seconds that an idle connection is kept.
+        loop: the event loop that it lives in.
+
+    """
+
+    def __init__(self, expiry: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._expiry = expiry
+        self._loop = loop
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._trusted_from = 0.0
+        self._emptied: asyncio.Future[None] | None = None
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """Return an idle connection that is still good, or None."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_fresh():
+                return connection
+            if connection.last_words():
+                self.distrusted()
+            connection.cut()
+        return None
+
+    # -- the connections' side -------------------------------------------------------------------
+
+    def made(self, connection: Connection) -> None:
+        """Know of a new one."""
+        self._open.add(connection)
+
+    def released(self, connection: Connection) -> None:
+        """Have one back."""
+        now = connection.idle_since = self._loop.time()
+        if self.closed or now < self._trusted_from:
+            connection.close()
+            return
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self._expiry, self._close_old)
+
+    def distrusted(self) -> None:
+        """Use no connection twice for a while: stray bytes that come late would be read as an answer."""
+        self._trusted_from = self._loop.time() + _PROBATION
+        self._close_idle()
+
+    def lost(self, connection: Connection) -> None:
+        """Forget one."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._emptied is not None and not self._open and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Close all connections at once; returns when they are."""
+        self.closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._idle.clear()
+        for connection in tuple(self._open):
+            connection.cut()
+        if self._open:
+            self._emptied = self._loop.create_future()
+            await self._emptied
+
+    def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _close_old(self) -> None:
+        """Close what was idle for too long; the list is in the order of release."""
+        self._sweep = None
+        now = self._loop.time()
+        count = sum(connection.idle_since + self._expiry <= now for connection in self._idle)
+        old, self._idle = self._idle[:count], self._idle[count:]
+        for connection in old:
+            connection.close()
+        if self._idle:
+            rest = self._idle[0].idle_since + self._expiry - now
+            self._sweep = self._loop.call_later(rest, self._close_old)

@@ -1,0 +1,169 @@
+"""httpx's stock transport, its exceptions mapped: for token endpoints and whatever flows send elsewhere.
+
+What httpcore knows of a failure is asked of its trace: no other way tells whether a byte had been sent.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from proxy.errors import (
+    ConnectionRefused,
+    ConnectionTerminated,
+    ConnectTimeout,
+    DnsError,
+    InternalError,
+    OutgoingProxyError,
+    ProxyError,
+    ReadTimeout,
+    ResponseIncomplete,
+    TlsCertificateError,
+    TlsProtocolError,
+    Unroutable,
+    UpstreamError,
+    UpstreamProtocolError,
+    WriteTimeout,
+)
+
+
+class Facts:
+    """What one sending has come to."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.sent = False
+        self.begun = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:  # noqa: ARG002  # Any: httpcore's signature
+        """Note an event of httpcore's trace."""
+        if event.startswith("connection.connect_"):
+            self.connected = True
+        elif event.endswith("send_request_headers.started"):
+            self.sent = True
+        elif event.endswith("receive_response_headers.complete"):
+            self.begun = True
+
+    def as_arguments(self) -> dict[str, bool]:
+        """As `UpstreamError` takes them."""
+        return {"sent": self.sent, "reused": self.sent and not self.connected, "begun": self.begun}
+
+
+class StockTransport(httpx.AsyncBaseTransport):
+    """``httpx.AsyncHTTPTransport`` with the errors of this project.
+
+    Args:
+        connect: seconds to connect, or None.
+        read: seconds between two pieces, or None.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        connect: float | None = 5.0,
+        read: float | None = 60.0,
+        proxy: httpx.URL | None = None,
+    ) -> None:
+        self._timeout = {"connect": connect, "read": read, "write": read, "pool": None}
+        # No limit on connections: httpcore loses a slot with each cancelled request.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15)
+        self._inner = httpx.AsyncHTTPTransport(
+            verify=verify, trust_env=False, limits=limits, proxy=None if proxy is None else httpx.Proxy(proxy)
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As its base class.
+
+        Raises:
+            UpstreamError: what failed.
+
+        """
+        facts = Facts()
+        request.extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
+        with mapped(facts):
+            response = await self._inner.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = MappedStream(response.stream, facts)
+        return response
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._inner.aclose()
+
+
+class MappedStream(httpx.AsyncByteStream):
+    """An answer's body, whose errors are ours."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, facts: Facts) -> None:
+        self._inner = inner
+        self._facts = facts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with mapped(self._facts):
+            async for piece in self._inner:
+                yield piece
+
+    async def aclose(self) -> None:
+        """Give the connection back or close it."""
+        await self._inner.aclose()
+
+
+@contextmanager
+def mapped(facts: Facts) -> Iterator[None]:
+    """Translate httpx's exceptions, here and nowhere else."""
+    try:
+        yield
+    except httpx.HTTPError as failure:
+        raise translate(failure, facts) from failure
+
+
+def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
+    """Return the error of ours that `failure` is."""
+    kind: type[UpstreamError]
+    match failure:
+        case httpx.ConnectTimeout():
+            kind = ConnectTimeout
+        case httpx.WriteTimeout():
+            kind = WriteTimeout
+        case httpx.TimeoutException():
+            kind = ReadTimeout
+        case httpx.ProxyError():
+            kind = OutgoingProxyError
+        case httpx.ConnectError():
+            kind = _connect_error(failure)
+        case httpx.RemoteProtocolError() if "without sending" not in str(failure) and not facts.begun:
+            kind = UpstreamProtocolError
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
+            kind = ResponseIncomplete if facts.begun else ConnectionTerminated
+        case _:
+            return InternalError()
+    return kind(**facts.as_arguments())
+
+
+_CAUSES: tuple[tuple[type[BaseException], type[UpstreamError]], ...] = (
+    (socket.gaierror, DnsError),
+    (ssl.SSLCertVerificationError, TlsCertificateError),
+    (ssl.SSLError, TlsProtocolError),
+    (ConnectionRefusedError, ConnectionRefused),
+)
+
+
+def _connect_error(failure: BaseException) -> type[UpstreamError]:
+    pending: list[BaseException | None] = [failure]
+    seen: list[BaseException] = []
+    while pending:
+        current = pending.pop()
+        if current is not None and current not in seen:
+            seen.append(current)
+            pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+    for cause, kind in _CAUSES:
+        if any(isinstance(found, cause) for found in seen):
+            return kind
+    return Unroutable

@@ -1,0 +1,51 @@
+"""TLS towards upstreams and token endpoints: verification is on, and contexts are made once."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from functools import lru_cache
+from pathlib import Path
+
+import certifi
+
+from proxy.errors import ConfigError
+from proxy.values import Model
+
+
+class TlsSettings(Model):
+    """``tls`` of a route: trusted authorities, a client certificate."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+
+@lru_cache(maxsize=64)
+def context(settings: TlsSettings = TlsSettings()) -> ssl.SSLContext:
+    """Return the context for `settings`; without ``ca``, the system's authorities and Mozilla's.
+
+    Raises:
+        ConfigError: a file is missing or no certificate.
+
+    """
+    try:
+        made = ssl.create_default_context(cafile=None if settings.ca is None else str(settings.ca))
+        if settings.ca is None and not ({"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()):
+            # Slim images have no authorities of their own.
+            made.load_verify_locations(certifi.where())
+        if settings.cert is not None:
+            made.load_cert_chain(settings.cert, settings.key)
+    except (OSError, ssl.SSLError) as failure:
+        named = ", ".join(
+            str(path) for path in (settings.ca, settings.cert, settings.key) if path is not None
+        )
+        raise ConfigError(
+            f"tls: {named}: can't be used ({failure.strerror or type(failure).__name__})"
+        ) from None
+    if not settings.verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    made.set_alpn_protocols(["http/1.1"])
+    return made

@@ -1,0 +1,91 @@
+"""A request's head as bytes, and how its body is framed. Nothing is added, dropped, reordered or quoted.
+
+What would let one request become two, a line break in a field or two framings, is refused as a defect of
+ours.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from proxy.errors import InternalError
+
+NO_BODY = 0
+CHUNKED = -1
+END = b"0\r\n\r\n"
+
+_LENGTH = b"content-length"
+_CODING = b"transfer-encoding"
+
+
+class HeadWriter:
+    """Writes heads for one origin.
+
+    Args:
+        prefix: put in front of the target: ``http://host`` where an outgoing proxy wants the absolute form.
+        extra: a field line for that proxy, without its end.
+
+    """
+
+    __slots__ = ("_prefix", "_tail")
+
+    def __init__(self, prefix: bytes = b"", extra: bytes = b"") -> None:
+        self._prefix = prefix
+        self._tail = [extra, b"", b""] if extra else [b"", b""]
+
+    def __call__(self, request: httpx.Request) -> tuple[bytes, int, bool]:
+        """Return the head, the body's length (or NO_BODY, CHUNKED), and whether an upgrade is asked for.
+
+        Raises:
+            InternalError: the request must not be sent like this.
+
+        """
+        fields = request.headers.raw
+        lines = [self._request_line(request)]
+        length, upgrade = NO_BODY, False
+        framed = False
+        for field in fields:
+            lines.append(b": ".join(field))
+            size = len(field[0])
+            if size == 14 or size == 17:
+                framing = _framing(*field)
+                if framing is not None:
+                    if framed:
+                        raise InternalError("a request with two framings")
+                    length, framed = framing, True
+            elif size == 7 and field[0].lower() == b"upgrade":
+                upgrade = True
+        lines += self._tail
+        head = b"\r\n".join(lines)
+        breaks = len(lines) - 1
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+            raise InternalError("a line break within the request's head")
+        return head, length, upgrade
+
+    def _request_line(self, request: httpx.Request) -> bytes:
+        target: bytes | None = request.extensions.get("target")
+        if target is None:
+            target = request.url.raw_path
+        if self._prefix:
+            # RFC 9112, section 3.2.4: "OPTIONS *" has an absolute form without a path.
+            target = self._prefix if target == b"*" else self._prefix + target
+        return b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)
+
+
+def _framing(name: bytes, value: bytes) -> int | None:
+    """Return the length or coding that a field gives, or None if it is another field."""
+    name = name.lower()
+    if name == _LENGTH:
+        if not value.isdigit():
+            raise InternalError("a Content-Length that is none")
+        return int(value)
+    if name == _CODING:
+        if value.strip().lower() != b"chunked":
+            raise InternalError("a Transfer-Encoding other than chunked")
+        return CHUNKED
+    return None
+
+
+def chunk(piece: bytes) -> bytes:
+    """Return a piece, which must not be empty, as a chunk (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
