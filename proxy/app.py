@@ -166,7 +166,7 @@ class App:
             self.clock.time(),
         )
         quiet = ConnectionSettings(connections=64)
-        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda story: None)
+        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None)
 
     async def start(self) -> None:
         """Listen and serve.
@@ -202,7 +202,7 @@ class App:
     async def _listen(self, settings: Settings) -> None:
         """Open the addresses that are new, then close those that are gone; nothing changes if one can't be had."""
         server = settings.server
-        wanted = {address: self._server for address in server.listen}
+        wanted = dict.fromkeys(server.listen, self._server)
         wanted |= {route.listen: self._server for route in settings.routes.values() if route.listen}
         if server.admin:
             wanted[server.admin] = self._admin_server
@@ -218,9 +218,7 @@ class App:
         for address in self._listeners.keys() - wanted.keys():
             await self._listeners.pop(address).close()
         self._listeners |= opened
-        self._now.mark_loops(
-            {port for port in (each.entrance.port for each in self._listeners.values()) if port}
-        )
+        self._now.mark_loops({port for port in (each.entrance.port for each in self._listeners.values()) if port})
         self._facts.listens = tuple(self.addresses)
 
     @property
@@ -295,7 +293,7 @@ class App:
             await self._take_over(self._reread())
         except CountersignError as failure:
             self._facts.reloaded = f"failed: {failure}"
-            self.log.error(f"reload failed, the old configuration goes on: {failure}")
+            self.log.error(f"reload failed, the old configuration goes on: {failure}")  # noqa: G004  # takes texts
         else:
             self._facts.reloaded = "done"
             self.log.info("reloaded", routes=len(self.routes))

@@ -45,9 +45,7 @@ else:
 class ServerSettings(ConnectionSettings):
     """``[server]``."""
 
-    listen: Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)] = (
-        "127.0.0.1:8080",
-    )
+    listen: Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)] = ("127.0.0.1:8080",)
     admin: Address | Literal[""] = "127.0.0.1:8081"
     workers: Literal[1] = 1
     shutdown_grace: Duration = 8.0
@@ -282,7 +280,8 @@ def _references(table: Table) -> Iterator[Mistake]:
                 ("routes", name, "credential"), "no such credential; right would be " + nearest(wanted, known)
             )
     for name in known:
-        members = credentials[name].get("credentials") if isinstance(credentials[name], dict) else None
+        table_of_one = credentials[name] if isinstance(credentials, dict) else None
+        members = table_of_one.get("credentials") if isinstance(table_of_one, dict) else None
         for wanted in members if isinstance(members, list) else ():
             path = ("credentials", name, "credentials")
             if wanted == name:
@@ -303,9 +302,7 @@ def _conflicts(settings: Settings) -> Iterator[Mistake]:
             )
         seen.setdefault(place, name)
         if route.listen in settings.server.listen or (route.listen and route.listen == settings.server.admin):
-            yield Mistake(
-                ("routes", name, "listen"), "is an address of [server], too; right would be one of its own"
-            )
+            yield Mistake(("routes", name, "listen"), "is an address of [server], too; right would be one of its own")
     for name in settings.credentials:
         if name in _reachable(settings, name):
             yield Mistake(("credentials", name, "credentials"), "leads back to itself")
@@ -326,10 +323,8 @@ def _exposure(settings: Settings) -> Iterator[Mistake]:
     """A listener beyond this machine wants a reason."""
     server = settings.server
     if server.client_token is None and not server.trust_network:
-        listened = [(("server", "listen"), address) for address in server.listen]
-        listened += [
-            (("routes", name, "listen"), route.listen or "") for name, route in settings.routes.items()
-        ]
+        listened: list[tuple[tuple[str, ...], str]] = [(("server", "listen"), address) for address in server.listen]
+        listened += [(("routes", name, "listen"), route.listen or "") for name, route in settings.routes.items()]
         for path, address in listened:
             if address and not kind(address).is_local(address):
                 yield Mistake(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-variables: ChainMap[str, str] = ChainMap(os.environ, {})  # type: ignore[arg-type]  # a MutableMapping in all but name
+variables: ChainMap[str, str] = ChainMap(os.environ, {})
 
 
 def read_dotenv(path: Path = Path(".env")) -> None:

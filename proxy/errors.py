@@ -119,6 +119,15 @@ class ClientTokenNeeded(ProxyError):
     status, error, title = 407, "http_request_denied", "The proxy wants its client token"
 
 
+class AdminTokenNeeded(ProxyError):
+    """The admin listener's token is missing or wrong; here a 401 can't be the API's."""
+
+    status, error, title = 401, "http_request_denied", "The page wants the admin token"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers=((b"WWW-Authenticate", b'Bearer realm="countersign"'),))
+
+
 class Misdirected(ProxyError):
     """The ``Host`` is not one of ours."""
 
@@ -187,9 +196,7 @@ class UpstreamError(ProxyError):
 
     error, title = "connection_terminated", "The upstream failed"
 
-    def __init__(
-        self, detail: str = "", *, sent: bool = False, reused: bool = False, begun: bool = False
-    ) -> None:
+    def __init__(self, detail: str = "", *, sent: bool = False, reused: bool = False, begun: bool = False) -> None:
         super().__init__(detail)
         self.sent = sent
         self.reused = reused

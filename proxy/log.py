@@ -59,9 +59,7 @@ class _Human:
         if text == "request":
             return self._painted(time, _request_line(event), str(event.get("status", "")))
         rest = "".join(f" {key}={value}" for key, value in event.items())
-        return self._painted(
-            time, f"{level}: {text}{rest}", "500" if level == "error" else "400" * (level != "info")
-        )
+        return self._painted(time, f"{level}: {text}{rest}", "500" if level == "error" else "400" * (level != "info"))
 
     def _painted(self, time: str, line: str, status: str) -> str:
         if not self._colours:
@@ -79,7 +77,8 @@ def _request_line(event: Event) -> str:
     told += [str(event[key]) for key in ("notes", "error", "failure") if event.get(key)]
     route = f" [{event['route']}]" if event.get("route") else ""
     tail = f" ({'; '.join(told)})" if told else ""
-    return f"{event['status']} {event['method']} {event['path']}{route} {event['duration'] * 1000:.0f}ms {event['bytes']}B{tail} {event['request_id']}"
+    took = f"{event['duration'] * 1000:.0f}ms {event['bytes']}B"
+    return f"{event['status']} {event['method']} {event['path']}{route} {took}{tail} {event['request_id']}"
 
 
 class Log:

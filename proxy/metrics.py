@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -27,6 +27,8 @@ class Metrics:
         in_progress: Callable[[], float] = lambda: 0.0,
         expiries: Callable[[], Iterable[tuple[str, float]]] = lambda: (),
     ) -> None:
+        # When a series began says nothing that the process's start does not.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             "countersign_requests", "Requests answered", ["route", "method", "status"], registry=registry

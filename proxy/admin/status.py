@@ -21,9 +21,8 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 :root { color-scheme: light dark; }
 """
-_CSP = (
-    b"default-src 'none'; style-src 'sha256-%b'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    % (b64encode(sha256(_STYLE.encode()).digest()))
+_CSP = b"default-src 'none'; style-src 'sha256-%b'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" % (
+    b64encode(sha256(_STYLE.encode()).digest())
 )
 
 

@@ -44,8 +44,8 @@ class Commands(click.Group):
         except click.UsageError as failure:
             from proxy.mistakes import nearest
 
-            failure.message = f"no such command; right would be {nearest(args[0], self.list_commands(ctx))}"
-            raise
+            right = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"no such command; right would be {right}", ctx) from failure
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from proxy.app import App
 from proxy.admin.health import problem
 from proxy.admin.status import matches
+from proxy.app import App
 from proxy.cli import config_option, told
 from proxy.cli.run import run_loop
 from proxy.config import Settings, load
@@ -39,9 +39,7 @@ class Row:
 
 @click.command("check")
 @config_option
-@click.option(
-    "--live", is_flag=True, help="Also fetch each token and call each upstream once (GET of its base)."
-)
+@click.option("--live", is_flag=True, help="Also fetch each token and call each upstream once (GET of its base).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @told
 def command(config: Path | None, live: bool, as_json: bool) -> None:
@@ -82,9 +80,7 @@ async def checked(settings: Settings, *, live: bool) -> list[Row]:
     try:
         rows = [_row(route) for route in app.routes]
         if live:
-            await asyncio.gather(
-                *(_try(app, route, row) for route, row in zip(app.routes, rows, strict=True))
-            )
+            await asyncio.gather(*(_try(app, route, row) for route, row in zip(app.routes, rows, strict=True)))
         return rows
     finally:
         await app.aclose()
@@ -128,11 +124,13 @@ def _verdict(status: int, story: Story) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows aligned, under a head."""
     head = ("ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL", "RESULT")
-    cells = [head, *((row.route, row.matches, row.upstream, row.credential, row.result) for row in rows)]
+    cells: list[tuple[str, ...]] = [
+        head,
+        *((row.route, row.matches, row.upstream, row.credential, row.result) for row in rows),
+    ]
     if not any(row[4] for row in cells[1:]):
         cells = [row[:4] for row in cells]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )

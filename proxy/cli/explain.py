@@ -45,9 +45,7 @@ def command(
     found: list[Told] = []
 
     async def main() -> None:
-        found.append(
-            await explained(settings, method.upper(), url, [_field(text) for text in headers], _body(data))
-        )
+        found.append(await explained(settings, method.upper(), url, [_field(text) for text in headers], _body(data)))
 
     run_loop(main())
     click.echo(json.dumps(found[0], indent=2) if as_json else text(found[0]))
@@ -103,21 +101,15 @@ async def explained(
         await app.aclose()
 
 
-def _inbound(
-    app: App, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes | None
-) -> Inbound:
+def _inbound(app: App, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes | None) -> Inbound:
     split = urlsplit(url)
     target = url if not split.netloc else (split.path or "/") + (f"?{split.query}" if split.query else "")
     host = split.netloc or "localhost"
-    listen = next(
-        (address for address in app.own_listeners if split.netloc and address.endswith(split.netloc)), ""
-    )
+    listen = next((address for address in app.own_listeners if split.netloc and address.endswith(split.netloc)), "")
     fields = [(b"Host", host.encode()), *headers]
     if body is not None and not any(name.lower() == b"content-length" for name, _ in headers):
         fields.append((b"Content-Length", str(len(body)).encode()))
-    inbound = Inbound(
-        method, target.encode(), fields, (1, 1), Entrance(listen, split.port), Story(method, target, 0.0)
-    )
+    inbound = Inbound(method, target.encode(), fields, (1, 1), Entrance(listen, split.port), Story(method, target, 0.0))
     if body is not None:
         inbound.body, inbound.length = _source(body), len(body)
     return inbound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,7 @@ def reference(text: str) -> Table:
             case "keyring":
                 service, _, user = rest.partition("/")
                 return {"keyring": service, "username": user}
-    raise ConfigError(
-        f"a secret on the command line would stand in the process list; right would be {_REFERENCES}"
-    )
+    raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
 
 
 def settings_of_flags(
@@ -81,13 +79,9 @@ def _pair(flag: str, text: str, separator: str) -> Table:
 @click.option("--to", metavar="URL", help="Forward everything to URL; no file is read.")
 @click.option("--bearer", metavar="REF", help="Add a bearer token.")
 @click.option("--basic", metavar="USER:REF", help="Add user name and password.")
-@click.option(
-    "--header", "headers", metavar="'NAME: REF'", multiple=True, help="Add a key in a header field."
-)
+@click.option("--header", "headers", metavar="'NAME: REF'", multiple=True, help="Add a key in a header field.")
 @click.option("--query", "queries", metavar="NAME=REF", multiple=True, help="Add a key in the query.")
-@click.option(
-    "--listen", multiple=True, metavar="ADDRESS", help="Listen here, in place of what is configured."
-)
+@click.option("--listen", multiple=True, metavar="ADDRESS", help="Listen here, in place of what is configured.")
 @click.option("--log-format", "log_format", type=click.Choice(["auto", "human", "json"]), default="auto")
 @click.option("--access-log/--no-access-log", default=True, help="A line for each request.")
 @told
@@ -144,22 +138,23 @@ def serve(app: App, log: Log, before: Any = None) -> None:  # Any: an async func
 
 def run_loop(main: Any) -> None:  # Any: a coroutine
     """Run `main` on uvloop where there is one."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
-    else:
-        asyncio.run(main, loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 12) else uvloop.run(
-            main
-        )
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def announce(app: App) -> None:
     """Say where it listens, which routes there are and where the status page is."""
     lines = [f"listening on {address}" for address in app.addresses]
     width = max(len(route.name) for route in app.routes)
-    for route in app.routes:
-        lines.append(f"  {route.name:<{width}}  {matches(route)} -> {route.settings.upstream}")
+    lines += [f"  {route.name:<{width}}  {matches(route)} -> {route.settings.upstream}" for route in app.routes]
     if app.status_url:
         lines.append(f"status page: {app.status_url}")
     click.echo("\n".join(lines), err=True)
@@ -171,4 +166,4 @@ async def warn_of_secrets(app: App, log: Log) -> None:
         try:
             await source.get()
         except CountersignError as failure:
-            log.warning(f"{path}: {failure}")
+            log.warning(f"{path}: {failure}")  # noqa: G004  # this log takes texts

@@ -111,9 +111,7 @@ async def _threaded(
         await asyncio.to_thread(flow.close)
 
 
-def _send(
-    flow: Generator[httpx.Request, httpx.Response, None], response: httpx.Response
-) -> httpx.Request | None:
+def _send(flow: Generator[httpx.Request, httpx.Response, None], response: httpx.Response) -> httpx.Request | None:
     # StopIteration can't cross from a thread into a coroutine.
     try:
         return flow.send(response)
@@ -136,4 +134,4 @@ async def _read_request(request: httpx.Request) -> None:
         size += len(piece)
         if size > READABLE:
             raise CredentialError("the request's body is too large for this credential to see it")
-    request._content = b"".join(pieces)  # noqa: SLF001  # what Request.aread() sets
+    request._content = b"".join(pieces)  # what Request.aread() sets

@@ -75,9 +75,11 @@ class FallbackScheme(Scheme):
         failure: CountersignError | None = None
         for _, scheme in self._members:
             try:
-                return await scheme.ready()
+                await scheme.ready()
             except CountersignError as problem:
                 failure = problem
+            else:
+                return
         if failure is not None:
             raise failure
 

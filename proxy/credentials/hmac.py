@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import Literal
 
 import httpx
-from pydantic import PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from proxy.clock import Clock
 from proxy.credentials import MASK, Context, Credential, Scheme
@@ -72,8 +72,8 @@ class Hmac(Credential):
     ] = "sha256"  # fmt: skip
     encoding: Literal["hex", "base64", "base64url"] = "hex"
     string_to_sign: str
-    headers: dict[str, str] = {}
-    query: dict[str, str] = {}
+    headers: dict[str, str] = Field(default={})
+    query: dict[str, str] = Field(default={})
     timestamp: Literal["unix", "unix_ms", "iso8601", "http"] = "unix"
     _plan: Plan = PrivateAttr()
 
@@ -155,9 +155,7 @@ class HmacScheme(Scheme):
             return values[field]
 
         if plan.early:
-            with_query(
-                request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.early]
-            )
+            with_query(request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.early])
         values |= _target_values(request.extensions["target"])
         values["secret"] = secret
         string = plan.string.render(lookup)
@@ -168,15 +166,14 @@ class HmacScheme(Scheme):
         for name, template in plan.headers:
             request.headers[name] = _field_value(template.render(lookup))
         if plan.late:
-            with_query(
-                request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.late]
-            )
+            with_query(request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.late])
         return shown, signature
 
     def _digest(self, secret: bytes, string: bytes) -> bytes:
         if self._settings.algorithm.startswith("digest:"):
             return hashlib.new(self._hash, string).digest()
-        return hmac.digest(secret, string, self._hash)
+        digest: bytes = hmac.digest(secret, string, self._hash)
+        return digest
 
     async def _values(self, request: httpx.Request) -> dict[str, bytes]:
         """Everything that does not depend on the target."""

@@ -43,7 +43,7 @@ class OAuth2(Credential):
     refresh_token: Secret | None = None
     username: Secret | None = None
     password: Secret | None = None
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = Field(default={})
     refresh_before: Duration = 60.0
     insecure: bool = False
 
@@ -58,9 +58,7 @@ class OAuth2(Credential):
             )
         url = urlsplit(self.token_url)
         if url.scheme == "http" and not is_loopback(url.hostname or "") and not self.insecure:
-            raise ValueError(
-                "token_url is plain http beyond this machine; right would be https, or insecure = true"
-            )
+            raise ValueError("token_url is plain http beyond this machine; right would be https, or insecure = true")
         return self
 
     def build(self, context: Context) -> Scheme:
@@ -128,9 +126,7 @@ class OAuth2Scheme(Scheme):
             if form.get("refresh_token", "") == self._refused_refresh != "":
                 raise Refused("invalid_grant")  # servers that detect reuse revoke the whole family
         secret = await self._value("client_secret") if settings.client_auth != "none" else ""
-        identity, headers = client_authentication(
-            settings.client_auth, await self._value("client_id"), secret
-        )
+        identity, headers = client_authentication(settings.client_auth, await self._value("client_id"), secret)
         try:
             return await self._endpoint.request([*form.items(), *self._wishes(), *identity.items()], headers)
         except Refused as failure:
@@ -154,11 +150,7 @@ class OAuth2Scheme(Scheme):
             settings.token_url,
             await self._value("client_id"),
             sorted(self._wishes()),
-            [
-                await self._value(key)
-                for key in ("username", "refresh_token")
-                if getattr(settings, key) is not None
-            ],
+            [await self._value(key) for key in ("username", "refresh_token") if getattr(settings, key) is not None],
         ]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         return f"{self._name}-{digest}"

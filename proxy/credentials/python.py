@@ -104,7 +104,7 @@ class PythonScheme(Scheme):
             }
             try:
                 self._inner = ForeignScheme(load(self._path)(**arguments), blocks=True)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001  # a stranger's code
                 # Its text may repeat an argument.
                 raise CredentialError(f"{self._path} can't be made ({type(failure).__name__})") from None
         return self._inner
@@ -123,7 +123,7 @@ def load(path: str) -> type[httpx.Auth]:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001  # a stranger's code
         raise ValueError(f"can't be imported ({type(failure).__name__})") from None
     if not (inspect.isclass(found) and issubclass(found, httpx.Auth)):
         raise ValueError("is not a subclass of httpx.Auth")

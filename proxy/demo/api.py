@@ -40,9 +40,7 @@ class Area:
 class Api:
     """The demo API and all that it remembers."""
 
-    def __init__(
-        self, clock: Callable[[], float], random: Random, sleep: Callable[[float], Awaitable[object]]
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], random: Random, sleep: Callable[[float], Awaitable[object]]) -> None:
         vault = Vault(clock)
         issuer = Issuer(vault)
         flaky, throttled = FlakyResource(Flakiness(random)), ThrottledResource(Throttle(clock))
@@ -70,9 +68,6 @@ class Api:
             response = await self._answer(call)
         except Refusal as refusal:
             response = refusal.response()
-        except web.RequestPayloadError:
-            response = Refusal(400, "invalid_request", "The body is broken.").response()
-            response.force_close()
         if call.is_awaited:
             response.force_close()
         return response

@@ -1,7 +1,8 @@
 """One request to the demo API, with its target and body as they came over the wire.
 
 A body is read when somebody asks for it, so a refusal may be answered before it. Only then is
-``100 Continue`` sent, too.
+``100 Continue`` sent, too. A body whose chunks are broken never ends for aiohttp: such a call lasts until the
+client leaves.
 """
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ class Call:
         """
         values = self.fields("Authorization") or [""]
         if len(values) > 1:
-            raise Refusal(
-                400, "invalid_request", f"Authorization was sent {len(values)} times; send it once."
-            )
+            raise Refusal(400, "invalid_request", f"Authorization was sent {len(values)} times; send it once.")
         scheme, _, credentials = values[0].partition(" ")
         return scheme.lower(), credentials.strip(" ")
 

@@ -30,9 +30,7 @@ class EventResource:
         count = int(_number(call, "count", COUNT, MOST))
         interval = _number(call, "interval", INTERVAL, LONGEST)
         saw = await sight(call, authenticated)
-        response = web.StreamResponse(
-            headers={"Cache-Control": "no-store", "Content-Type": "text/event-stream"}
-        )
+        response = web.StreamResponse(headers={"Cache-Control": "no-store", "Content-Type": "text/event-stream"})
         await response.prepare(call.request)
         if call.method != "HEAD":
             for number in range(1, count + 1):

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from aiohttp import web
 
 
-def json_response(
-    status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None
-) -> web.Response:
+def json_response(status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None) -> web.Response:
     """Return `content` as JSON for people to read, which ends in a newline."""
     text = json.dumps(content, indent=2) + "\n"
     return web.Response(status=status, text=text, content_type="application/json", headers=headers)
 
 
-class Refusal(Exception):  # noqa: N818  # an answer that is raised
+class Refusal(Exception):  # an answer that is raised
     """A request is refused.
 
     Attributes:

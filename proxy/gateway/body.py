@@ -39,8 +39,9 @@ class NoBody(httpx.AsyncByteStream):
     replayable = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        return
-        yield b""
+        nothing: tuple[bytes, ...] = ()
+        for piece in nothing:
+            yield piece
 
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -60,7 +60,7 @@ class Exchange:
         self._budget = Budget(retry.budget)
         self.gate = Gate(clock)
 
-    async def __call__(self, draft: Draft, story: Story) -> httpx.Response:
+    async def __call__(self, draft: Draft, story: Story) -> httpx.Response:  # noqa: C901  # the loop is the table
         """Send until there is an answer to hand on.
 
         Raises:
@@ -70,12 +70,11 @@ class Exchange:
 
         """
         self._budget.request(self._clock.monotonic())
-        replaced = 0
         told: httpx.Response | None = None
         while True:
             if not self.gate.is_open:
                 try:
-                    await self._wait_at_gate(story)
+                    story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
                 except Throttled:
                     if told is None:
                         raise
@@ -83,17 +82,10 @@ class Exchange:
             if told is not None:
                 await discard(told)
                 told = None
-            story.attempts += 1
             try:
-                response = await self._authenticated(draft, story)
+                response = await self._attempt(draft, story)
             except UpstreamError as failure:
-                if self._is_stale(failure, draft) and replaced < REPLACEMENTS:
-                    replaced += 1
-                    story.attempts -= 1
-                    continue
                 pause = self._after_failure(failure, draft, story)
-                if pause is None:
-                    raise
             else:
                 if response.status_code < 400:
                     return response
@@ -102,12 +94,24 @@ class Exchange:
                         return response
                     told = await keep(response)
                     continue
-                pause = self._after_answer(response, draft, story)
-                if pause is None:
+                wanted = self._after_answer(response, draft, story)
+                if wanted is None:
                     return response
+                pause = wanted
                 await discard(response)
             await self._clock.sleep(pause)
             story.waited += pause
+
+    async def _attempt(self, draft: Draft, story: Story) -> httpx.Response:
+        """Send once, and again at once as long as only kept-alive connections turn out to be closed."""
+        story.attempts += 1
+        for _ in range(REPLACEMENTS):
+            try:
+                return await self._authenticated(draft, story)
+            except UpstreamError as failure:
+                if not self._is_stale(failure, draft):
+                    raise
+        return await self._authenticated(draft, story)
 
     # -- attempts ------------------------------------------------------------------------------------
 
@@ -126,12 +130,14 @@ class Exchange:
             and (not failure.sent or self._may_repeat(draft))
         )
 
-    def _after_failure(self, failure: UpstreamError, draft: Draft, story: Story) -> float | None:
-        if not self._may_send_again(draft, story):
-            return None
-        if not after_failure(failure, repeatable=self._may_repeat(draft)):
-            return None
-        return self._backoff(story)
+    def _after_failure(self, failure: UpstreamError, draft: Draft, story: Story) -> float:
+        """Seconds until the next attempt; raises `failure` if there is none."""
+        pause = None
+        if self._may_send_again(draft, story) and after_failure(failure, repeatable=self._may_repeat(draft)):
+            pause = self._backoff(story)
+        if pause is None:
+            raise failure
+        return pause
 
     def _after_answer(self, response: httpx.Response, draft: Draft, story: Story) -> float | None:
         if response.status_code not in self._retry.statuses or not self._may_send_again(draft, story):
@@ -146,9 +152,6 @@ class Exchange:
         return pause
 
     # -- throttle ------------------------------------------------------------------------------------
-
-    async def _wait_at_gate(self, story: Story) -> None:
-        story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
 
     def _close_gate(self, response: httpx.Response, draft: Draft, story: Story) -> bool:
         """Close the gate as the answer tells; say whether this request waits there for another attempt."""
@@ -167,7 +170,7 @@ class Exchange:
     async def _authenticated(self, draft: Draft, story: Story) -> httpx.Response:
         """Drive the credential's flow: it yields requests, gets their answers, and may yield again."""
         auth = _BARE if draft.bare else self._auth
-        flow: Flow = auth.async_auth_flow(self.upstream.request(draft))  # type: ignore[assignment]  # it is one
+        flow: Flow = auth.async_auth_flow(self.upstream.request(draft))
         response: httpx.Response | None = None
         try:
             request = await self._first(flow)

@@ -106,10 +106,8 @@ class Guard:
         if len(hosts) != 1:
             raise MalformedRequest("exactly one Host is needed")
         authority = hosts[0]
-        name, port = self._split_host(authority)
-        if target[:1] == b"/":
-            upstream = None
-        elif target == b"*" and inbound.method == "OPTIONS":
+        name, _ = self._split_host(authority)
+        if target[:1] == b"/" or (target == b"*" and inbound.method == "OPTIONS"):
             upstream = None
         else:
             target, upstream = self._absolute(target, authority, inbound.entrance.port)
@@ -146,13 +144,9 @@ class Guard:
             return allowed
         origins = special.get(b"origin", ())
         if any(origin.lower() != b"http://" + authority.lower() for origin in origins):
-            raise Denied(
-                "a web page of another origin may not call; server.allowed_origins names those that may"
-            )
+            raise Denied("a web page of another origin may not call; server.allowed_origins names those that may")
         if any(site not in (b"same-origin", b"none") for site in tokens(special.get(b"sec-fetch-site", ()))):
-            raise Denied(
-                "a web page of another site may not call; server.allowed_origins names those that may"
-            )
+            raise Denied("a web page of another site may not call; server.allowed_origins names those that may")
         return None
 
     def allowed_origin(self, head: Head) -> bytes | None:
@@ -165,7 +159,8 @@ class Guard:
             wanted = (await secret.get()).encode()
         except SecretError as failure:
             raise InternalError(f"the client token can't be had: {failure}") from None
-        if not any([hmac.compare_digest(given, wanted) for given in given_tokens(head)]):
+        # All of them, so that the time tells nothing.
+        if not any([hmac.compare_digest(given, wanted) for given in given_tokens(head)]):  # noqa: C419
             raise ClientTokenNeeded("the client token is missing or wrong", headers=_CHALLENGE)
 
 
@@ -237,11 +232,7 @@ def is_local(name: bytes) -> bool:
         return not (getattr(address, "ipv4_mapped", None) or address).is_unspecified
     except ValueError:
         # 0x7f000001, 0177.1 and the like have to contain a letter or a dot less; all-digit names are addresses.
-        return (
-            b"." not in name
-            and not name.startswith(b"[")
-            and re.fullmatch(rb"(0x[0-9a-f]*|\d+)", name) is None
-        )
+        return b"." not in name and not name.startswith(b"[") and re.fullmatch(rb"(0x[0-9a-f]*|\d+)", name) is None
 
 
 def given_tokens(head: Head) -> list[bytes]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from proxy.errors import UpstreamProtocolError
 from proxy.gateway import RawHeaders
 from proxy.values import Model, Words
@@ -40,7 +42,7 @@ _UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
 class HeaderRules(Model):
     """``request_headers`` and ``response_headers`` of a route."""
 
-    set: dict[str, str] = {}
+    set: dict[str, str] = Field(default={})
     remove: Words = ()
 
 
@@ -82,9 +84,7 @@ def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
 
 def tokens(values: Iterable[bytes]) -> list[bytes]:
     """Members of a list-valued field (RFC 9110, section 5.6.1), in lower case."""
-    return [
-        token for value in values for token in (part.strip().lower() for part in value.split(b",")) if token
-    ]
+    return [token for value in values for token in (part.strip().lower() for part in value.split(b",")) if token]
 
 
 def _without_named(fields: RawHeaders, connection: list[bytes]) -> RawHeaders:
@@ -123,10 +123,9 @@ class RequestHeaders:
         fields = [self._host]
         for field in head.fields:
             name = field[0].lower()
-            if name in drop or (b"_" in name and name.replace(b"_", b"-") in drop):
-                if not (keep_authorization and name == b"authorization"):
-                    continue
-            fields.append(field)
+            unwanted = name in drop or (b"_" in name and name.replace(b"_", b"-") in drop)
+            if not unwanted or (keep_authorization and name == b"authorization"):
+                fields.append(field)
         fields += self._set
         if chunked:
             fields.append((b"Transfer-Encoding", b"chunked"))

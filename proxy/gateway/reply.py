@@ -72,9 +72,8 @@ def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> byt
     else:
         line = b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)
     lines = [name + b": " + value for name, value in answer.headers]
-    if isinstance(answer.body, bytes) and answer.status >= 200 and answer.status != 204:
-        if not _has_length(answer.headers) and answer.status != 304:
-            lines.append(b"Content-Length: %d" % len(answer.body))
+    if isinstance(answer.body, bytes) and answer.status not in (101, 204, 304) and not _has_length(answer.headers):
+        lines.append(b"Content-Length: %d" % len(answer.body))
     if framed.chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if answer.duplex is not None:

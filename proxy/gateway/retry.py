@@ -51,9 +51,7 @@ def is_throttling(status: int, fields: Sequence[tuple[bytes, bytes]]) -> bool:
     if status not in (403, 503):
         return False
     names = {name.lower(): value for name, value in fields}
-    return b"retry-after" in names or (
-        status == 403 and names.get(b"x-ratelimit-remaining", b"").strip() == b"0"
-    )
+    return b"retry-after" in names or (status == 403 and names.get(b"x-ratelimit-remaining", b"").strip() == b"0")
 
 
 def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -> bool:

@@ -33,9 +33,7 @@ class Place:
 
     def path(self, path: bytes) -> bytes | None:
         """Return our path for an upstream's, or None if it lies outside of the base."""
-        if self.base and not (
-            path.startswith(self.base) and path[len(self.base) : len(self.base) + 1] in b"/?#"
-        ):
+        if self.base and not (path.startswith(self.base) and path[len(self.base) : len(self.base) + 1] in b"/?#"):
             return None
         return (self.prefix + path[len(self.base) :]) or b"/"
 

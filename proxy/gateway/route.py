@@ -117,9 +117,11 @@ class RouteSettings(Model):
     request_headers: HeaderRules = HeaderRules()
     response_headers: HeaderRules = HeaderRules()
     cookies: Literal["pass", "drop"] = "pass"
-    rewrite: Annotated[
-        tuple[Literal["location", "link", "set-cookie"], ...], BeforeValidator(split_words)
-    ] = ("location", "link", "set-cookie")
+    rewrite: Annotated[tuple[Literal["location", "link", "set-cookie"], ...], BeforeValidator(split_words)] = (
+        "location",
+        "link",
+        "set-cookie",
+    )
     tls: TlsSettings = TlsSettings()
     proxy: Annotated[str, AfterValidator(_outgoing_proxy)] = ""
     insecure: bool = False
@@ -130,9 +132,7 @@ class RouteSettings(Model):
     @model_validator(mode="after")
     def _secure(self) -> RouteSettings:
         if self.upstream.scheme == "http" and not is_loopback(self.upstream.host) and not self.insecure:
-            raise ValueError(
-                "the upstream is plain http beyond this machine; right would be https, or insecure = true"
-            )
+            raise ValueError("the upstream is plain http beyond this machine; right would be https, or insecure = true")
         if not self.tls.verify and not self.insecure:
             raise ValueError("tls.verify = false also needs insecure = true")
         return self
@@ -255,9 +255,7 @@ class Route:
 
     # -- and back ------------------------------------------------------------------------------------
 
-    def _answer(
-        self, response: httpx.Response, admitted: Admitted, lease: Lease, deadline: float | None
-    ) -> Answer:
+    def _answer(self, response: httpx.Response, admitted: Admitted, lease: Lease, deadline: float | None) -> Answer:
         fields = self._response_headers.inbound(response.headers.raw)
         if self._rewrite and not self._rewrite.isdisjoint(name.lower() for name, _ in fields):
             fields = rewrite(fields, self._rewrite, self._place(admitted))

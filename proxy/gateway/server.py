@@ -161,7 +161,7 @@ class Connection(RequestHandler):
             error = TargetTooLong() if exc.args[1] == self._owner.settings.header_size else HeadTooLarge()
         elif message and "Too many headers" in message:
             error = HeadTooLarge()
-        return cast(web.StreamResponse, Done(keep_alive=False, data=self._owner.refusal(error)))
+        return cast("web.StreamResponse", Done(keep_alive=False, data=self._owner.refusal(error)))
 
     # -- what the server calls -----------------------------------------------------------------------
 
@@ -259,8 +259,7 @@ class BodyReader:
         self._content = request.content
         self._timeout = timeout or None
         self._continue = request.version >= (1, 1) and any(
-            name.lower() == b"expect" and value.lower() == b"100-continue"
-            for name, value in request.raw_headers
+            name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in request.raw_headers
         )
 
     @property
@@ -303,9 +302,7 @@ class Server:
 
     """
 
-    def __init__(
-        self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe
-    ) -> None:
+    def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
         self.forward = forward
         self.settings = settings
         self._clock = clock
@@ -386,7 +383,7 @@ class Server:
     # -- requests ------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> Done:
-        connection = cast(Connection, request.protocol)
+        connection = cast("Connection", request.protocol)
         self.waiting.pop(connection, None)
         inbound = self._inbound(connection, request)
         head_written = False
@@ -449,14 +446,12 @@ class Server:
         self._observe(story)
         framed = Framing(has_body=True, chunked=False, keep_alive=False)
         head = head_bytes(answer, framed, (1, 1))
-        return head + cast(bytes, answer.body)
+        return head + cast("bytes", answer.body)
 
     async def settled(self) -> None:
         """Wait until every request that is under way now has come to its end."""
         busy = {connection: connection.served for connection in self._open if connection not in self.waiting}
-        while any(
-            connection in self._open and connection.served == served for connection, served in busy.items()
-        ):
+        while any(connection in self._open and connection.served == served for connection, served in busy.items()):
             await self._clock.sleep(0.2)
 
     # -- the end -------------------------------------------------------------------------------------

@@ -55,9 +55,7 @@ def check_path(path: bytes) -> None:
 
 def _has_dot_segment(path: bytes) -> bool:
     # Some servers cut parameters off before they resolve a segment: "..;x" is "..".
-    return any(
-        segment.split(b";", 1)[0].strip(b" \t\x00\r\n") in (b".", b"..") for segment in _SEPARATOR.split(path)
-    )
+    return any(segment.split(b";", 1)[0].strip(b" \t\x00\r\n") in (b".", b"..") for segment in _SEPARATOR.split(path))
 
 
 def _plain(match: re.Match[bytes]) -> bytes:

@@ -64,9 +64,7 @@ class Upstream:
 
     """
 
-    def __init__(
-        self, url: httpx.URL, transport: httpx.AsyncBaseTransport, foreign: httpx.AsyncBaseTransport
-    ) -> None:
+    def __init__(self, url: httpx.URL, transport: httpx.AsyncBaseTransport, foreign: httpx.AsyncBaseTransport) -> None:
         self.url = url
         self.base = url.raw_path.rstrip(b"/")
         self.authority = url.netloc

@@ -29,9 +29,7 @@ def split(address: str) -> tuple[str, int]:
     """
     match = _ADDRESS.fullmatch(address)
     if not match or int(match[3]) > 65535:
-        raise ValueError(
-            'not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'
-        )
+        raise ValueError('not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"')
     return match[1] or match[2], int(match[3])
 
 
@@ -69,9 +67,7 @@ class Tcp(Listener):
         entrance = Entrance(address, bound)
         try:
             # Listening is where a second program on the same port is found out.
-            server = await asyncio.get_running_loop().create_server(
-                factory(entrance), sock=sock, backlog=BACKLOG
-            )
+            server = await asyncio.get_running_loop().create_server(factory(entrance), sock=sock, backlog=BACKLOG)
         except OSError as failure:
             sock.close()
             raise _refusal(address, failure) from None

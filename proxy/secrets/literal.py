@@ -25,8 +25,8 @@ class Literal(Source):
     @classmethod
     def __get_pydantic_json_schema__(
         cls,
-        core_schema: CoreSchema,  # noqa: ARG003  # pydantic's signature
-        handler: GetJsonSchemaHandler,  # noqa: ARG003
+        core_schema: CoreSchema,  # pydantic's signature
+        handler: GetJsonSchemaHandler,
     ) -> JsonSchemaValue:
         return {"type": "string"}
 

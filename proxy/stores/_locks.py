@@ -22,9 +22,7 @@ class TaskLocks:
     """An `asyncio.Lock` a name, for each event loop its own."""
 
     def __init__(self) -> None:
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = (
-            WeakKeyDictionary()
-        )
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
     def of(self, name: str) -> asyncio.Lock:
         """Return the running loop's lock for `name`."""

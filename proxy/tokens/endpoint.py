@@ -17,8 +17,8 @@ import httpx
 
 from proxy.clock import Clock
 from proxy.errors import CredentialError, TokenEndpointDown, UpstreamError
-from proxy.waiting import told_wait
 from proxy.stores import Token
+from proxy.waiting import told_wait
 
 TIMEOUT = 10.0  # seconds for the whole request
 LARGEST = 1 << 20  # bytes of an answer
@@ -79,9 +79,7 @@ class TokenEndpoint:
                 finally:
                     await response.aclose()
         except TimeoutError:
-            raise TokenEndpointDown(
-                f"the token endpoint took longer than {TIMEOUT:.0f} s", retry_after=1
-            ) from None
+            raise TokenEndpointDown(f"the token endpoint took longer than {TIMEOUT:.0f} s", retry_after=1) from None
         except UpstreamError as failure:
             raise TokenEndpointDown(f"the token endpoint: {failure.detail}", retry_after=1) from None
 
@@ -91,9 +89,7 @@ class TokenEndpoint:
             wait = told_wait(response.headers.raw, self._clock.time())
             raise TokenEndpointDown(f"the token endpoint answered {status}", retry_after=wait or 1)
         if 300 <= status < 400:
-            raise CredentialError(
-                "the token endpoint redirects, which is not followed; token_url must be exact"
-            )
+            raise CredentialError("the token endpoint redirects, which is not followed; token_url must be exact")
         answer = _object(body)
         if answer is not None and "error" in answer:
             code = answer["error"]
@@ -144,13 +140,7 @@ def _object(body: bytes) -> dict[str, object] | None:
 def _text(answer: dict[str, object], key: str) -> str | None:
     """Return a field that can stand in a header: printable ASCII without spaces at the ends."""
     value = answer.get(key)
-    if (
-        isinstance(value, str)
-        and value
-        and value.isascii()
-        and value.isprintable()
-        and value == value.strip()
-    ):
+    if isinstance(value, str) and value and value.isascii() and value.isprintable() and value == value.strip():
         return value
     return None
 

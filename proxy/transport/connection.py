@@ -81,9 +81,7 @@ class Connection(Wire):
         "_writer", "idle_since", "served",
     )  # fmt: skip
 
-    def __init__(
-        self, home: Home, writer: HeadWriter, limits: Limits, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, home: Home, writer: HeadWriter, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._home = home
         self._writer = writer

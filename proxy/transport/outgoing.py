@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib import request
 
 import httpx
 
@@ -17,8 +17,13 @@ def outgoing_proxy(setting: str, upstream: httpx.URL) -> httpx.URL | None:
     """
     if setting != "env":
         return httpx.URL(setting) if setting else None
-    proxies = getproxies_environment()
+    proxies = request.getproxies_environment()
     found = proxies.get(upstream.scheme)
-    if not found or proxy_bypass_environment(upstream.host, proxies):
+    if not found or _bypassed(upstream.host, proxies):
         return None
     return httpx.URL(found if "://" in found else f"http://{found}")
+
+
+def _bypassed(host: str, proxies: dict[str, str]) -> bool:
+    bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]  # documented, but not annotated
+    return bool(bypass(host, proxies))

@@ -23,7 +23,7 @@ _CONTROLS = bytes(set(range(32)) - {9} | {127})
 _ENDLESS = 1 << 80  # what remains of a body that ends with the connection; no Content-Length is as large
 
 
-class _Stop(Exception):  # noqa: N818  # ends llhttp's loop, is never seen outside
+class _Stop(Exception):  # ends llhttp's loop, is never seen outside
     """A callback has seen enough."""
 
 

@@ -49,10 +49,6 @@ class Facts:
         elif event.endswith("receive_response_headers.complete"):
             self.begun = True
 
-    def as_arguments(self) -> dict[str, bool]:
-        """As `UpstreamError` takes them."""
-        return {"sent": self.sent, "reused": self.sent and not self.connected, "begun": self.begun}
-
 
 class StockTransport(httpx.AsyncBaseTransport):
     """``httpx.AsyncHTTPTransport`` with the errors of this project.
@@ -144,7 +140,7 @@ def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
             kind = ResponseIncomplete if facts.begun else ConnectionTerminated
         case _:
             return InternalError()
-    return kind(**facts.as_arguments())
+    return kind(sent=facts.sent, reused=facts.sent and not facts.connected, begun=facts.begun)
 
 
 _CAUSES: tuple[tuple[type[BaseException], type[UpstreamError]], ...] = (

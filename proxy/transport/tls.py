@@ -22,8 +22,11 @@ class TlsSettings(Model):
     verify: bool = True
 
 
+_DEFAULT = TlsSettings()
+
+
 @lru_cache(maxsize=64)
-def context(settings: TlsSettings = TlsSettings()) -> ssl.SSLContext:
+def context(settings: TlsSettings = _DEFAULT) -> ssl.SSLContext:
     """Return the context for `settings`; without ``ca``, the system's authorities and Mozilla's.
 
     Raises:
@@ -38,12 +41,8 @@ def context(settings: TlsSettings = TlsSettings()) -> ssl.SSLContext:
         if settings.cert is not None:
             made.load_cert_chain(settings.cert, settings.key)
     except (OSError, ssl.SSLError) as failure:
-        named = ", ".join(
-            str(path) for path in (settings.ca, settings.cert, settings.key) if path is not None
-        )
-        raise ConfigError(
-            f"tls: {named}: can't be used ({failure.strerror or type(failure).__name__})"
-        ) from None
+        named = ", ".join(str(path) for path in (settings.ca, settings.cert, settings.key) if path is not None)
+        raise ConfigError(f"tls: {named}: can't be used ({failure.strerror or type(failure).__name__})") from None
     if not settings.verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE

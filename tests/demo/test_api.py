@@ -33,9 +33,7 @@ async def test_options_for_the_server_itself_is_404_in_json_too(api: DemoServer)
 
 @pytest.mark.parametrize("target", ["/bearer", "/bearer/", "/bearer?a", "/bearer/a/../b"])
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PURGE"])
-async def test_every_path_and_method_below_an_area_is_served(
-    api: DemoServer, method: str, target: str
-) -> None:
+async def test_every_path_and_method_below_an_area_is_served(api: DemoServer, method: str, target: str) -> None:
     answer = await talk(
         api,
         f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"

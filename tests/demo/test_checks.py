@@ -43,17 +43,13 @@ async def test_basic_refuses_everybody_else(client: httpx.AsyncClient, headers: 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_bearer_lets_the_token_in(client: httpx.AsyncClient, scheme: str) -> None:
-    response = await client.get(
-        "/bearer/hello", headers={"Authorization": f"{scheme} {accounts.BEARER_TOKEN}"}
-    )
+    response = await client.get("/bearer/hello", headers={"Authorization": f"{scheme} {accounts.BEARER_TOKEN}"})
 
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{}, basic("demo-user:demo-password")])
-async def test_who_brings_no_token_is_told_no_error_code(
-    client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
+async def test_who_brings_no_token_is_told_no_error_code(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     response = await client.get("/bearer/hello", headers=headers)
 
     assert response.status_code == 401
@@ -64,9 +60,7 @@ async def test_a_wrong_token_is_invalid(client: httpx.AsyncClient) -> None:
     response = await client.get("/bearer/hello", headers={"Authorization": "Bearer wrong"})
 
     assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"].startswith(
-        'Bearer realm="demo", error="invalid_token", error_'
-    )
+    assert response.headers["WWW-Authenticate"].startswith('Bearer realm="demo", error="invalid_token", error_')
     assert response.json()["error"] == "invalid_token"
 
 
@@ -82,9 +76,7 @@ async def test_a_malformed_token_is_400(client: httpx.AsyncClient, value: str) -
 async def test_two_authorizations_are_one_too_many(client: httpx.AsyncClient, area: str) -> None:
     value = BEARER["Authorization"]
 
-    response = await client.get(
-        f"/{area}/hello", headers=[("Authorization", value), ("Authorization", value)]
-    )
+    response = await client.get(f"/{area}/hello", headers=[("Authorization", value), ("Authorization", value)])
 
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_request"

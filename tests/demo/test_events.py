@@ -87,9 +87,7 @@ async def test_it_ends_when_the_client_goes_away(client: httpx.AsyncClient, pace
     await asyncio.wait_for(pace.cancelled.wait(), 5)
 
 
-async def test_a_closing_server_ends_the_stream(
-    client: httpx.AsyncClient, api: DemoServer, pace: Pace
-) -> None:
+async def test_a_closing_server_ends_the_stream(client: httpx.AsyncClient, api: DemoServer, pace: Pace) -> None:
     async with client.stream("GET", "/events/hello", headers=BEARER) as response:
         await api.aclose()
 

@@ -33,9 +33,7 @@ def test_the_signature_is_described_as_the_api_checks_it() -> None:
     assert hmac["headers"].keys() == signed("/t").keys()
 
 
-async def test_the_credentials_are_those_that_the_api_wants(
-    api: DemoServer, client: httpx.AsyncClient
-) -> None:
+async def test_the_credentials_are_those_that_the_api_wants(api: DemoServer, client: httpx.AsyncClient) -> None:
     credentials = settings(api.url)["credentials"]
     basic, bearer, oauth2 = credentials["basic"], credentials["bearer"], credentials["oauth2"]
 

@@ -92,9 +92,7 @@ async def test_two_ways_to_authenticate_are_refused(client: httpx.AsyncClient, f
         ({"grant_type": "password", "username": accounts.USERNAME, "password": "wrong"}, "invalid_grant"),
     ],
 )
-async def test_a_bad_request_is_told_what_is_wrong(
-    client: httpx.AsyncClient, form: dict[str, str], error: str
-) -> None:
+async def test_a_bad_request_is_told_what_is_wrong(client: httpx.AsyncClient, form: dict[str, str], error: str) -> None:
     response = await ask(client, **form)
 
     assert response.status_code == 400
@@ -124,9 +122,7 @@ async def test_a_token_is_revoked_after_five_uses(client: httpx.AsyncClient) -> 
 
 
 async def test_password_and_rotation_and_reuse(client: httpx.AsyncClient) -> None:
-    response = await ask(
-        client, grant_type="password", username=accounts.USERNAME, password=accounts.PASSWORD
-    )
+    response = await ask(client, grant_type="password", username=accounts.USERNAME, password=accounts.PASSWORD)
     first = response.json()
     response = await ask(client, grant_type="refresh_token", refresh_token=first["refresh_token"])
     second = response.json()

@@ -9,9 +9,7 @@ from proxy.demo import DemoServer
 from .doubles import BEARER, Clock
 
 
-async def test_throttled_tells_the_quota_and_refuses_the_sixth(
-    client: httpx.AsyncClient, clock: Clock
-) -> None:
+async def test_throttled_tells_the_quota_and_refuses_the_sixth(client: httpx.AsyncClient, clock: Clock) -> None:
     responses = [await client.get("/throttled/hello", headers=BEARER) for _ in range(6)]
 
     assert [response.status_code for response in responses] == [200] * 5 + [429]
@@ -64,6 +62,4 @@ async def test_flaky_is_the_same_for_the_same_seed(api: DemoServer, client: http
         await demo.start(random=Random(1)) as twin,
         httpx.AsyncClient(base_url=twin.url, trust_env=False, verify=False) as other,
     ):
-        assert [await outcome(client, "GET") for _ in range(20)] == [
-            await outcome(other, "GET") for _ in range(20)
-        ]
+        assert [await outcome(client, "GET") for _ in range(20)] == [await outcome(other, "GET") for _ in range(20)]

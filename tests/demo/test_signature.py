@@ -91,9 +91,7 @@ async def test_a_replayed_nonce_is_refused(client: httpx.AsyncClient, clock: Clo
     assert "used before" in response.json()["hint"]
 
 
-async def test_a_nonce_is_forgotten_when_no_timestamp_can_be_as_old(
-    client: httpx.AsyncClient, clock: Clock
-) -> None:
+async def test_a_nonce_is_forgotten_when_no_timestamp_can_be_as_old(client: httpx.AsyncClient, clock: Clock) -> None:
     await client.get("/hmac/hello", headers=signed("/hmac/hello"))
     clock.now += 601
 

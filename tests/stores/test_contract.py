@@ -14,9 +14,9 @@ from proxy.stores.file import FileStore
 from proxy.stores.memory import MemoryStore
 
 STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda path: MemoryStore(),
-    "file": lambda path: FileStore(path / "tokens.json"),
-    "file with key": lambda path: FileStore(path / "tokens.json", b"key-canary"),
+    "memory": lambda path: MemoryStore.create(path, None, print),
+    "file": lambda path: FileStore.create(path / "tokens.json", None, print),
+    "file with key": lambda path: FileStore.create(path / "tokens.json", b"key-canary", print),
 }
 TOKEN = Token("access-canary", 1000.5, "refresh-canary", "read", "DPoP", 900.0)
 NAMES = ["a", "A", "", "../a/b", "ä\n\x00\ud800", "long" * 1000]

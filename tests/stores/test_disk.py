@@ -30,9 +30,7 @@ def test_a_file_is_made_for_its_owner_only_and_replaced_whole(path: Path) -> Non
     assert names(path) == {path.name}
 
 
-def test_it_is_synced_before_its_name_and_its_folder_after_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_synced_before_its_name_and_its_folder_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, replace = os.fsync, Path.replace
 
@@ -50,9 +48,7 @@ def test_it_is_synced_before_its_name_and_its_folder_after_it(
     assert done == ["file", "rename", "folder"]
 
 
-def test_a_failed_write_leaves_the_old_content_and_nothing_else(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -89,9 +89,7 @@ def test_a_file_that_came_or_went_has_changed(file: TokenFile, path: Path) -> No
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_file_opened_to_others_is_noticed_though_its_content_is_the_same(
-    file: TokenFile, path: Path
-) -> None:
+def test_a_file_opened_to_others_is_noticed_though_its_content_is_the_same(file: TokenFile, path: Path) -> None:
     file.put("a", TOKEN)
     file.read()
     path.chmod(0o644)
@@ -132,9 +130,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(file: TokenFile, p
     assert not leftover.exists()
 
 
-def test_a_writer_that_hangs_elsewhere_is_told(
-    file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_hangs_elsewhere_is_told(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_tokenfile, "PATIENCE", 0.0)
     file.put("a", TOKEN)
     with (
@@ -147,9 +143,7 @@ def test_a_writer_that_hangs_elsewhere_is_told(
 # -- damage ----------------------------------------------------------------------------------------------
 
 
-def test_a_file_torn_anywhere_is_set_aside_told_and_empty(
-    file: TokenFile, path: Path, warned: list[str]
-) -> None:
+def test_a_file_torn_anywhere_is_set_aside_told_and_empty(file: TokenFile, path: Path, warned: list[str]) -> None:
     file.put("a", TOKEN)
     whole = path.read_bytes()
     for length in range(len(whole) - 1):

@@ -1,0 +1,133 @@
+"""Doubles that several tests share: a clock that is told the time, and upstreams that play a script."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+
+from proxy.clock import Clock
+
+START = 1_800_000_000.0
+
+
+class FakeClock(Clock):
+    """Time passes when `advance` says so; `slept` is what was asked for."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+        self.slept: list[float] = []
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now - START
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if seconds <= 0:
+            return
+        sleeper = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.now + seconds, len(self.slept), sleeper))
+        await sleeper
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, waking sleepers in their order and letting each run."""
+        until = self.now + seconds
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= until:
+            self.now, _, sleeper = heapq.heappop(self._sleepers)
+            if not sleeper.done():
+                sleeper.set_result(None)
+            await settle()
+        self.now = until
+
+
+class HurriedClock(FakeClock):
+    """Sleeping takes no time at all, and moves the clock on."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += max(0.0, seconds)
+        await asyncio.sleep(0)
+
+
+async def settle(turns: int = 20) -> None:
+    """Let everything run that can."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+class Script(httpx.AsyncBaseTransport):
+    """A transport that plays answers or raises errors in their order, and keeps what it was sent.
+
+    Attributes:
+        requests: method, target, headers and body of each request.
+
+    """
+
+    def __init__(self, *steps: httpx.Response | Exception | int) -> None:
+        self.steps = list(steps)
+        self.requests: list[httpx.Request] = []
+        self.bodies: list[bytes] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        self.bodies.append(b"".join([piece async for piece in request.stream]))
+        self.requests.append(request)
+        step = self.steps.pop(0) if self.steps else 200
+        if isinstance(step, Exception):
+            raise step
+        return answer(step) if isinstance(step, int) else step
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body in pieces; `closed` once somebody was done with it."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def answer(status: int, headers: list[tuple[bytes, bytes]] | None = None, *body: bytes) -> httpx.Response:
+    """An answer with a body that streams."""
+    return httpx.Response(status, headers=headers or [], stream=Pieces(*body))
+
+
+Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_server(play: Play) -> AsyncIterator[int]:
+    """A TCP server on a free port whose every connection is played by `play`; yields the port."""
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await play(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the other side had enough
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connection, "127.0.0.1", 0, limit=1 << 20)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def read_head(reader: asyncio.StreamReader) -> bytes:
+    """The head of a message, its empty line included."""
+    return await reader.readuntil(b"\r\n\r\n")
