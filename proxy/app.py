@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
@@ -16,102 +15,17 @@ from proxy import plugins
 from proxy.admin import Admin, Facts
 from proxy.clock import Clock
 from proxy.config import Settings, TokenSettings
-from proxy.credentials import Context, Credential, Scheme
 from proxy.errors import ConfigError, CountersignError, SecretError
 from proxy.gateway import Answer, Inbound, Story
-from proxy.gateway.exchange import Exchange
-from proxy.gateway.forward import Gateway
+from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.guard import Guard
-from proxy.gateway.route import Route, RouteSettings, TimeoutSettings
-from proxy.gateway.server import ConnectionSettings, Server
-from proxy.gateway.table import RouteTable
-from proxy.gateway.upstream import Upstream
+from proxy.gateway.route import Route
+from proxy.gateway.server import Server
+from proxy.generation import Generation, Surroundings
 from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.stores import Store
-from proxy.tokens import Tokens
-from proxy.transport.outgoing import outgoing_proxy
-from proxy.transport.stock import StockTransport
-from proxy.transport.tls import context
-from proxy.values import is_loopback
-
-TOKEN_CONNECT, TOKEN_READ = 5.0, 10.0  # seconds, for token endpoints
-_FORCED = 0.5  # seconds that those get who were cancelled after the grace
-
-
-class Generation:
-    """What one configuration is made into. A reload makes another, and this one ends with its last request."""
-
-    def __init__(self, settings: Settings, store: Store, app: App) -> None:
-        self.settings = settings
-        self._app = app
-        self._foreign = StockTransport(verify=context(), connect=TOKEN_CONNECT, read=TOKEN_READ)
-        self._tokens = Tokens(store, app.clock, self._foreign, app.metrics.renewal, app.log.warning)
-        self._schemes: dict[str, Scheme] = {}
-        self.gateway = Gateway(
-            Guard(
-                allowed_hosts=(
-                    *settings.server.allowed_hosts,
-                    *(route.host for route in settings.routes.values() if route.host),
-                ),
-                allowed_origins=settings.server.allowed_origins,
-                client_token=settings.server.client_token,
-            ),
-            RouteTable([self._route(name, route) for name, route in settings.routes.items()]),
-            app.defect,
-        )
-
-    def _route(self, name: str, settings: RouteSettings) -> Route:
-        retry, timeout, limits = self.settings.effective(settings)
-        if isinstance(settings.credential, Credential):
-            scheme = self._build(f"routes.{name}", settings.credential)
-        else:
-            scheme = self._named(settings.credential)
-        upstream = Upstream(settings.upstream, self._transport(settings, timeout), self._foreign)
-        exchange = Exchange(upstream, scheme, retry, clock=self._app.clock, random=self._app.random)
-        return Route(name, settings, exchange, scheme, limits, timeout)
-
-    def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
-        return StockTransport(
-            verify=context(settings.tls) if settings.upstream.scheme == "https" else False,
-            connect=timeout.connect or None,
-            read=timeout.read or None,
-            proxy=outgoing_proxy(settings.proxy, settings.upstream),
-        )
-
-    def _named(self, name: str) -> Scheme:
-        if name not in self.settings.credentials:
-            return Scheme()  # "none"; other names that don't exist have been refused
-        if name not in self._schemes:
-            self._schemes[name] = self._build(name, self.settings.credentials[name])
-        return self._schemes[name]
-
-    def _build(self, name: str, credential: Credential) -> Scheme:
-        return credential.build(Context(name, self._named, self._tokens, self._app.clock))
-
-    def expiries(self) -> Iterator[tuple[str, float]]:
-        """Credential and epoch seconds of the expiry of every token that has one."""
-        for name, scheme in self._schemes.items():
-            expiry = scheme.expires_at()
-            if expiry is not None:
-                yield name, expiry
-
-    def mark_loops(self, own: set[int]) -> None:
-        """Note which upstreams are this very process, listening on the ports `own`."""
-        names = {socket.gethostname().lower(), "0.0.0.0", "::"}
-        for route in self.gateway.table.routes:
-            url = route.exchange.upstream.url
-            port = url.port or (443 if url.scheme == "https" else 80)
-            local = is_loopback(url.host) or url.host.lower() in names
-            route.exchange.upstream.is_loop = local and port in own
-
-    async def aclose(self) -> None:
-        """Close what it holds."""
-        await self.gateway.aclose()
-        for scheme in self._schemes.values():
-            await scheme.aclose()
-        await self._foreign.aclose()
 
 
 class App:
@@ -135,15 +49,20 @@ class App:
     ) -> None:
         self.log = log
         self.clock = clock or Clock()
-        self.random = random or Random()  # noqa: S311  # jitter
         self._reread = reread
         self._settings = settings
-        self.metrics = Metrics(lambda: self._server.in_progress, lambda: self._now.expiries())
+        self.metrics = Metrics(lambda: self._server.connections.busy, lambda: self._now.expiries())
+        self._surroundings = Surroundings(
+            self.clock,
+            random or Random(),
+            self.metrics.renewal,
+            log.warning,
+            self.defect,  # jitter
+        )
         self._listeners: dict[str, Listener] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._generated_token = secrets.token_urlsafe(24)
         self._admin_token = self._generated_token
-        self._stopped = False
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -156,11 +75,11 @@ class App:
         """
         settings = self._settings
         self._store = await self._opened(settings.tokens)
-        self._now = Generation(settings, self._store, self)
+        self._now = Generation(settings, self._store, self._surroundings)
         self._server = Server(self._forward, settings.server, self.clock, self._observe)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
-            lambda: self._server.connections,
+            lambda: len(self._server.connections),
             self.metrics,
             self.clock,
             self.clock.time(),
@@ -302,7 +221,7 @@ class App:
         old, old_store = self._now, self._store
         if settings.tokens != old.settings.tokens:
             self._store = await self._opened(settings.tokens)
-        generation = Generation(settings, self._store, self)
+        generation = Generation(settings, self._store, self._surroundings)
         self._now, self._settings = generation, settings
         try:
             await self._take_admin_token(settings)
@@ -311,13 +230,13 @@ class App:
             self._now, self._settings, self._store = old, old.settings, old_store
             await generation.aclose()
             raise
-        self._server.settings = settings.server
+        self._server.connections.settings = settings.server
         self._admin_server.forward = self._admin(settings)
         self._end_later(old, old_store if old_store is not self._store else None)
 
     def _end_later(self, old: Generation, store: Store | None) -> None:
         async def end() -> None:
-            await self._server.settled()
+            await self._server.connections.settled()
             await old.aclose()
             if store is not None:
                 await store.aclose()
@@ -360,18 +279,18 @@ class App:
 
     async def drain(self) -> None:
         """Accept nobody any more, and let what is in flight come to its end."""
-        self.log.info("stopping", in_progress=self._server.in_progress)
+        self.log.info("stopping", in_progress=self._server.connections.busy)
         for address, listener in self._listeners.items():
             if address != self._settings.server.admin:
                 await listener.close()
-        await self._server.drain(self._settings.server.shutdown_grace)
+        await self._server.connections.drain(self._settings.server.shutdown_grace)
 
     async def aclose(self) -> None:
         """End."""
         for listener in self._listeners.values():
             await listener.close()
-        await self._server.aclose()
-        await self._admin_server.aclose()
+        self._server.connections.close()
+        self._admin_server.connections.close()
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)

@@ -20,9 +20,9 @@ from proxy import environment, plugins
 from proxy.credentials import Credential, CredentialTable
 from proxy.errors import ConfigError
 from proxy.gateway.body import LimitSettings
+from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.route import RouteSettings, TimeoutSettings
-from proxy.gateway.server import ConnectionSettings
 from proxy.listeners import Address, kind
 from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source

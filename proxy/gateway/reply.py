@@ -6,34 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
 
 import httpx
 
 from proxy.errors import UpstreamError
-from proxy.gateway import Answer, Duplex, Story
+from proxy.gateway import Answer, Story
+from proxy.gateway.duplex import Wire, both_ways
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in _REASONS.items()
 }  # most answers have the usual reason
-_PIECE = 1 << 16
-
-
-class Wire(Protocol):
-    """The client's side of a connection."""
-
-    def write(self, data: bytes) -> None:
-        """Send soon; raises ConnectionError if the client has gone."""
-
-    async def drain(self) -> None:
-        """Wait while the client does not read."""
-
-    def abort(self) -> None:
-        """Break off, such that nobody takes what was sent for complete."""
-
-    async def read(self) -> bytes:
-        """What the client sent after an upgrade; empty at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +83,7 @@ async def send(wire: Wire, answer: Answer, framed: Framing, head: bytes, story: 
         # At once: a stream of events has a head long before it has an event.
         wire.write(head)
         if answer.duplex is not None:
-            await _both_ways(wire, answer.duplex, story)
+            await both_ways(wire, answer.duplex, story)
         elif framed.has_body:
             await _stream(wire, answer.body, framed, story, answer.deadline)
     story.complete = True
@@ -125,27 +108,3 @@ async def _stream(
         raise ConnectionAbortedError from failure
     if framed.chunked:
         wire.write(b"0\r\n\r\n")
-
-
-async def _both_ways(wire: Wire, duplex: Duplex, story: Story) -> None:
-    """Pass bytes until either side ends (RFC 6455 leaves the closing to them)."""
-
-    async def upstream_to_client() -> None:
-        while data := await duplex.read(_PIECE):
-            story.returned += len(data)
-            wire.write(data)
-            await wire.drain()
-
-    async def client_to_upstream() -> None:
-        while data := await wire.read():
-            story.received += len(data)
-            await duplex.write(data)
-
-    ways = {asyncio.create_task(upstream_to_client()), asyncio.create_task(client_to_upstream())}
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        await duplex.aclose()

@@ -9,29 +9,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
-from pydantic import Field
 
 from proxy.clock import Clock
 from proxy.errors import (
     HeadTooLarge,
     MalformedRequest,
-    Overloaded,
     ProxyError,
     RequestTimeout,
     ShuttingDown,
     TargetTooLong,
 )
 from proxy.gateway import Answer, Entrance, Forward, Inbound, Story
+from proxy.gateway.connections import Connections, ConnectionSettings
+from proxy.gateway.duplex import Upgraded
 from proxy.gateway.problem import problem
 from proxy.gateway.reply import Framing, framing, head_bytes, send
-from proxy.values import Duration, Model, Size
 
 MOST_FIELDS = 128
 _BUFFER = 1 << 16
@@ -40,16 +38,6 @@ _TLS_HANDSHAKE = b"\x16\x03"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Observe = Callable[[Story], None]
-
-
-class ConnectionSettings(Model):
-    """What ``[server]`` says of clients' connections; times in seconds, sizes in bytes."""
-
-    connections: int = Field(default=1024, ge=1)
-    header_size: Size = 32 << 10
-    header_timeout: Duration = 10.0
-    body_timeout: Duration = 60.0
-    keepalive: Duration = 75.0
 
 
 class Done:
@@ -82,7 +70,7 @@ class Connection(RequestHandler):
     __slots__ = ("_duplex", "_head_size", "_owner", "_seen", "entrance", "in_head", "served", "since")
 
     def __init__(self, owner: Server, entrance: Entrance) -> None:
-        settings = owner.settings
+        settings = owner.connections.settings
         super().__init__(
             owner.web_server,
             loop=asyncio.get_running_loop(),
@@ -109,11 +97,11 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place among the connections."""
         super().connection_made(transport)
-        self._owner.entered(self)
+        self._owner.connections.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leave the place."""
-        self._owner.left(self)
+        self._owner.connections.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -129,7 +117,7 @@ class Connection(RequestHandler):
         if self._request_count != count:
             self._head_size = 0
             self._break_body()
-        elif self in self._owner.waiting and data:
+        elif self in self._owner.connections.waiting and data:
             self._grow_head(len(data))
 
     def _break_body(self) -> None:
@@ -143,9 +131,9 @@ class Connection(RequestHandler):
     def _grow_head(self, size: int) -> None:
         if not self.in_head:
             self.in_head = True
-            self._owner.wait(self)
+            self._owner.connections.wait(self)
         self._head_size += size
-        if self._head_size > self._owner.settings.header_size:
+        if self._head_size > self._owner.connections.settings.header_size:
             self.refuse(HeadTooLarge())
 
     def handle_error(
@@ -158,7 +146,7 @@ class Connection(RequestHandler):
         """Answer what the parser refused, in place of aiohttp's page, which echoes it."""
         error: ProxyError = MalformedRequest()
         if isinstance(exc, LineTooLong):
-            error = TargetTooLong() if exc.args[1] == self._owner.settings.header_size else HeadTooLarge()
+            error = TargetTooLong() if exc.args[1] == self._owner.connections.settings.header_size else HeadTooLarge()
         elif message and "Too many headers" in message:
             error = HeadTooLarge()
         return cast("web.StreamResponse", Done(keep_alive=False, data=self._owner.refusal(error)))
@@ -207,48 +195,11 @@ class Connection(RequestHandler):
     async def read(self) -> bytes:
         """As `Wire.read`."""
         if self._duplex is None:
-            self._duplex = Upgraded(self)
+            if self.transport is None:
+                return b""
+            self._duplex = Upgraded(self.transport)
             self.set_parser(self._duplex)  # type: ignore[arg-type]  # all it needs is feed_data and feed_eof
         return await self._duplex.read()
-
-
-class Upgraded:
-    """What a client sends after an upgrade; in aiohttp's eyes a parser."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._arrived = asyncio.Event()
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes, and take no more while too many wait."""
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > _BUFFER and self._connection.transport is not None:
-            self._connection.transport.pause_reading()
-        self._arrived.set()
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The client has gone."""
-        self._ended = True
-        self._arrived.set()
-
-    async def read(self) -> bytes:
-        """Return what has arrived; empty at the end."""
-        while not self._pieces:
-            if self._ended:
-                return b""
-            self._arrived.clear()
-            await self._arrived.wait()
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        if self._size > _BUFFER and self._connection.transport is not None:
-            self._connection.transport.resume_reading()
-        self._size = 0
-        return data
 
 
 class BodyReader:
@@ -298,93 +249,26 @@ class Server:
         observe: told the story of each request when it is over.
 
     Attributes:
-        waiting: connections that are idle or in their head, the one that is it longest first.
+        connections: who is connected.
 
     """
 
     def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
         self.forward = forward
-        self.settings = settings
+        self.connections = Connections(settings, clock)
         self._clock = clock
         self._observe = observe
-        self._loop = asyncio.get_running_loop()
-        self._open: set[Connection] = set()
-        self.waiting: dict[Connection, None] = {}
-        self._draining = False
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._sweep: asyncio.TimerHandle | None = None
         self.web_server = web.Server(self._handle, handler_cancellation=True)  # type: ignore[arg-type]  # Done is enough
 
     def protocol(self, entrance: Entrance) -> Callable[[], Connection]:
         """Return what makes the protocols of a listener."""
         return lambda: Connection(self, entrance)
 
-    # -- connections ---------------------------------------------------------------------------------
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._open)
-
-    @property
-    def in_progress(self) -> int:
-        """How many requests are under way."""
-        return len(self._open) - len(self.waiting)
-
-    def entered(self, connection: Connection) -> None:
-        """Make room for a new connection at the cost of the one that did nothing for the longest time."""
-        self._open.add(connection)
-        self._empty.clear()
-        if len(self._open) > self.settings.connections:
-            idlest = next(iter(self.waiting), None)
-            if idlest is not None:
-                idlest.force_close()
-            else:
-                connection.refuse(Overloaded(retry_after=1))
-                return
-        self.wait(connection)
-        if self._sweep is None:
-            self._sweep_later()
-
-    def left(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self._open.discard(connection)
-        self.waiting.pop(connection, None)
-        if not self._open:
-            self._empty.set()
-
-    def wait(self, connection: Connection) -> None:
-        """Put a connection at the end of those that wait."""
-        self.waiting.pop(connection, None)
-        self.waiting[connection] = None
-        connection.since = self._loop.time()
-
-    def _sweep_later(self) -> None:
-        shortest = min(self.settings.header_timeout, self.settings.keepalive)
-        self._sweep = self._loop.call_later(min(1.0, max(0.05, shortest / 4)), self._sweep_now)
-
-    def _sweep_now(self) -> None:
-        """End what waits for too long. One timer for all: a timer for each request would cost more."""
-        self._sweep = None
-        now = self._loop.time()
-        for connection in list(self.waiting):
-            waited = now - connection.since
-            if connection.in_head and waited > self.settings.header_timeout:
-                if connection.has_begun:
-                    connection.refuse(RequestTimeout("the head came too slowly"))
-                else:
-                    connection.force_close()
-            elif not connection.in_head and waited > self.settings.keepalive:
-                connection.force_close()
-        if self._open:
-            self._sweep_later()
-
     # -- requests ------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> Done:
         connection = cast("Connection", request.protocol)
-        self.waiting.pop(connection, None)
+        self.connections.waiting.pop(connection, None)
         inbound = self._inbound(connection, request)
         head_written = False
         answer: Answer | None = None
@@ -394,7 +278,7 @@ class Server:
             head_written = True
             await send(connection, answer, framed, head_bytes(answer, framed, inbound.version), inbound.story)
         except asyncio.CancelledError:
-            if self._draining and not head_written:
+            if self.connections.draining and not head_written:
                 connection.refuse(ShuttingDown(retry_after=1))
             raise
         finally:
@@ -405,7 +289,7 @@ class Server:
                 self._finish(inbound.story, answer)
         connection.in_head = False
         connection.served += 1
-        self.wait(connection)
+        self.connections.wait(connection)
         return Done(keep_alive=framed.keep_alive)
 
     def _inbound(self, connection: Connection, request: web.BaseRequest) -> Inbound:
@@ -415,18 +299,18 @@ class Server:
         story = Story(request.method, path, self._clock.monotonic())
         inbound = Inbound(request.method, target, request.raw_headers, version, connection.entrance, story)
         if request.body_exists:
-            inbound.body = BodyReader(connection, request, self.settings.body_timeout)
+            inbound.body = BodyReader(connection, request, self.connections.settings.body_timeout)
             inbound.length = request.content_length
         return inbound
 
     async def _answer(self, inbound: Inbound, request: web.BaseRequest) -> Answer:
         size = len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-        if size > self.settings.header_size:
+        if size > self.connections.settings.header_size:
             return problem(HeadTooLarge(), inbound.story)
         return await self.forward(inbound)
 
     def _framed(self, answer: Answer, inbound: Inbound, request: web.BaseRequest) -> Framing:
-        keep_alive = request.keep_alive and not self._draining
+        keep_alive = request.keep_alive and not self.connections.draining
         if isinstance(inbound.body, BodyReader) and inbound.body.is_unwanted:
             # Whether the body will come nevertheless, only the client knows.
             keep_alive = False
@@ -447,37 +331,3 @@ class Server:
         framed = Framing(has_body=True, chunked=False, keep_alive=False)
         head = head_bytes(answer, framed, (1, 1))
         return head + cast("bytes", answer.body)
-
-    async def settled(self) -> None:
-        """Wait until every request that is under way now has come to its end."""
-        busy = {connection: connection.served for connection in self._open if connection not in self.waiting}
-        while any(connection in self._open and connection.served == served for connection, served in busy.items()):
-            await self._clock.sleep(0.2)
-
-    # -- the end -------------------------------------------------------------------------------------
-
-    async def drain(self, grace: float) -> None:
-        """Let requests under way come to their end, for `grace` seconds at most; end what is idle at once."""
-        self._draining = True
-        for connection in list(self._open):
-            if connection in self.waiting:
-                connection.force_close()
-            else:
-                connection.close()
-        try:
-            async with asyncio.timeout(grace):
-                await self._empty.wait()
-        except TimeoutError:
-            for connection in list(self._open):
-                connection.cancel()
-        await asyncio.sleep(0)
-        if self._sweep is not None:
-            self._sweep.cancel()
-
-    async def aclose(self) -> None:
-        """End all connections."""
-        for connection in list(self._open):
-            connection.cancel()
-            connection.force_close()
-        if self._sweep is not None:
-            self._sweep.cancel()

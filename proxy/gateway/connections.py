@@ -1,0 +1,164 @@
+"""Who is connected: at most so many, none idle or in its head for too long, and how all of them end.
+
+Slow heads shut nobody out: at the limit, who has been idle or in its head the longest makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from pydantic import Field
+
+from proxy.clock import Clock
+from proxy.errors import Overloaded, ProxyError, RequestTimeout
+from proxy.values import Duration, Model, Size
+
+
+class ConnectionSettings(Model):
+    """What ``[server]`` says of clients' connections; times in seconds, sizes in bytes."""
+
+    connections: int = Field(default=1024, ge=1)
+    header_size: Size = 32 << 10
+    header_timeout: Duration = 10.0
+    body_timeout: Duration = 60.0
+    keepalive: Duration = 75.0
+
+
+class Client(Protocol):
+    """A connection, as far as its end is concerned.
+
+    Attributes:
+        since: event loop time since when it is idle or in its head.
+        in_head: whether it is in its head, and not idle.
+        served: how many requests it has brought to their end.
+
+    """
+
+    since: float
+    in_head: bool
+    served: int
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a byte has come of the head that it is in."""
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answer what is no complete request yet, and close."""
+
+    def close(self) -> None:
+        """Close after the request under way."""
+
+    def force_close(self) -> None:
+        """Close now."""
+
+    def cancel(self) -> None:
+        """End the request under way."""
+
+
+class Connections:
+    """The connections of one server.
+
+    Attributes:
+        waiting: those that are idle or in their head, the one that is it longest first.
+        draining: whether nobody shall stay.
+
+    """
+
+    def __init__(self, settings: ConnectionSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.waiting: dict[Client, None] = {}
+        self.draining = False
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Client] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def busy(self) -> int:
+        """How many have a request under way."""
+        return len(self._open) - len(self.waiting)
+
+    def enter(self, client: Client) -> None:
+        """Take a new one in, at the cost of the one that did nothing for the longest time if there are too many."""
+        self._open.add(client)
+        self._empty.clear()
+        if len(self._open) > self.settings.connections:
+            idlest = next(iter(self.waiting), None)
+            if idlest is None:
+                client.refuse(Overloaded(retry_after=1))
+                return
+            idlest.force_close()
+            self.leave(idlest)
+        self.wait(client)
+        if self._sweep is None:
+            self._sweep_later()
+
+    def leave(self, client: Client) -> None:
+        """Forget one."""
+        self._open.discard(client)
+        self.waiting.pop(client, None)
+        if not self._open:
+            self._empty.set()
+
+    def wait(self, client: Client) -> None:
+        """Put one at the end of those that wait."""
+        self.waiting.pop(client, None)
+        self.waiting[client] = None
+        client.since = self._loop.time()
+
+    def _sweep_later(self) -> None:
+        shortest = min(self.settings.header_timeout, self.settings.keepalive)
+        self._sweep = self._loop.call_later(min(1.0, max(0.05, shortest / 4)), self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        """End what waits for too long. One timer for all: a timer for each request would cost more."""
+        self._sweep = None
+        now = self._loop.time()
+        for client in list(self.waiting):
+            waited = now - client.since
+            if client.in_head and waited > self.settings.header_timeout:
+                if client.has_begun:
+                    client.refuse(RequestTimeout("the head came too slowly"))
+                else:
+                    client.force_close()
+            elif not client.in_head and waited > self.settings.keepalive:
+                client.force_close()
+        if self._open:
+            self._sweep_later()
+
+    async def settled(self) -> None:
+        """Wait until every request that is under way now has come to its end."""
+        busy = {client: client.served for client in self._open if client not in self.waiting}
+        while any(client in self._open and client.served == served for client, served in busy.items()):
+            await self._clock.sleep(0.2)
+
+    async def drain(self, grace: float) -> None:
+        """Let requests under way come to their end, for `grace` seconds at most; end what is idle at once."""
+        self.draining = True
+        for client in list(self._open):
+            if client in self.waiting:
+                client.force_close()
+            else:
+                client.close()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            for client in list(self._open):
+                client.cancel()
+            # Who is cancelled still says so to its client.
+            await asyncio.sleep(0.1)
+
+    def close(self) -> None:
+        """End all of them."""
+        for client in list(self._open):
+            client.cancel()
+            client.force_close()
+        if self._sweep is not None:
+            self._sweep.cancel()

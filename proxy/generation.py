@@ -1,0 +1,124 @@
+"""One configuration at work: settings -> credentials -> routes -> gateway.
+
+A reload makes another generation; the old one ends with its last request.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+import httpx
+
+from proxy.clock import Clock
+from proxy.config import Settings
+from proxy.credentials import Context, Credential, Scheme
+from proxy.gateway.exchange import Exchange
+from proxy.gateway.forward import Gateway
+from proxy.gateway.guard import Guard
+from proxy.gateway.route import Route, RouteSettings, TimeoutSettings
+from proxy.gateway.table import RouteTable
+from proxy.gateway.upstream import Upstream
+from proxy.stores import Store
+from proxy.tokens import Tokens
+from proxy.transport.outgoing import outgoing_proxy
+from proxy.transport.stock import StockTransport
+from proxy.transport.tls import context
+from proxy.values import is_loopback
+
+TOKEN_CONNECT, TOKEN_READ = 5.0, 10.0  # seconds, for token endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stays from one generation to the next.
+
+    Attributes:
+        renewed: told of each renewal: credential and outcome.
+        warn: told of what users must know.
+        defect: told of an exception that nobody expected.
+
+    """
+
+    clock: Clock
+    random: Random
+    renewed: Callable[[str, str], None]
+    warn: Callable[[str], None]
+    defect: Callable[[Exception], None]
+
+
+class Generation:
+    """What one configuration is made into. A reload makes another, and this one ends with its last request."""
+
+    def __init__(self, settings: Settings, store: Store, surroundings: Surroundings) -> None:
+        self.settings = settings
+        self._clock = surroundings.clock
+        self._random = surroundings.random
+        self._foreign = StockTransport(verify=context(), connect=TOKEN_CONNECT, read=TOKEN_READ)
+        self._tokens = Tokens(store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn)
+        self._schemes: dict[str, Scheme] = {}
+        self.gateway = Gateway(
+            Guard(
+                allowed_hosts=(
+                    *settings.server.allowed_hosts,
+                    *(route.host for route in settings.routes.values() if route.host),
+                ),
+                allowed_origins=settings.server.allowed_origins,
+                client_token=settings.server.client_token,
+            ),
+            RouteTable([self._route(name, route) for name, route in settings.routes.items()]),
+            surroundings.defect,
+        )
+
+    def _route(self, name: str, settings: RouteSettings) -> Route:
+        retry, timeout, limits = self.settings.effective(settings)
+        if isinstance(settings.credential, Credential):
+            scheme = self._build(f"routes.{name}", settings.credential)
+        else:
+            scheme = self._named(settings.credential)
+        upstream = Upstream(settings.upstream, self._transport(settings, timeout), self._foreign)
+        exchange = Exchange(upstream, scheme, retry, clock=self._clock, random=self._random)
+        return Route(name, settings, exchange, scheme, limits, timeout)
+
+    def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
+        return StockTransport(
+            verify=context(settings.tls) if settings.upstream.scheme == "https" else False,
+            connect=timeout.connect or None,
+            read=timeout.read or None,
+            proxy=outgoing_proxy(settings.proxy, settings.upstream),
+        )
+
+    def _named(self, name: str) -> Scheme:
+        if name not in self.settings.credentials:
+            return Scheme()  # "none"; other names that don't exist have been refused
+        if name not in self._schemes:
+            self._schemes[name] = self._build(name, self.settings.credentials[name])
+        return self._schemes[name]
+
+    def _build(self, name: str, credential: Credential) -> Scheme:
+        return credential.build(Context(name, self._named, self._tokens, self._clock))
+
+    def expiries(self) -> Iterator[tuple[str, float]]:
+        """Credential and epoch seconds of the expiry of every token that has one."""
+        for name, scheme in self._schemes.items():
+            expiry = scheme.expires_at()
+            if expiry is not None:
+                yield name, expiry
+
+    def mark_loops(self, own: set[int]) -> None:
+        """Note which upstreams are this very process, listening on the ports `own`."""
+        names = {socket.gethostname().lower(), "0.0.0.0", "::"}
+        for route in self.gateway.table.routes:
+            url = route.exchange.upstream.url
+            port = url.port or (443 if url.scheme == "https" else 80)
+            local = is_loopback(url.host) or url.host.lower() in names
+            route.exchange.upstream.is_loop = local and port in own
+
+    async def aclose(self) -> None:
+        """Close what it holds."""
+        await self.gateway.aclose()
+        for scheme in self._schemes.values():
+            await scheme.aclose()
+        await self._foreign.aclose()

@@ -1,0 +1,173 @@
+"""An upstream that plays a script, byte for byte, over a real loopback socket, and keeps what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+Script = Callable[["Line"], Awaitable[None]]
+
+
+class Line:
+    """The upstream's end of one connection.
+
+    Attributes:
+        received: every byte that came.
+        ended: set when the other side closed, or broke it.
+
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        self._reader = reader
+        self.writer = writer
+        self.number = number
+        self.received = b""
+        self.ended = asyncio.Event()
+
+    async def head(self) -> bytes:
+        """Read a request's head."""
+        return self._keep(await self._reader.readuntil(b"\r\n\r\n"))
+
+    async def exactly(self, size: int) -> bytes:
+        """Read some bytes."""
+        return self._keep(await self._reader.readexactly(size))
+
+    async def until(self, end: bytes) -> bytes:
+        """Read up to a mark."""
+        return self._keep(await self._reader.readuntil(end))
+
+    async def end(self) -> bytes:
+        """Read until the other side closes."""
+        with suppress(ConnectionError, ssl.SSLError):
+            self._keep(await self._reader.read())
+        self.ended.set()
+        return self.received
+
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes."""
+        for piece in pieces:
+            self.writer.write(piece)
+
+    async def send_slowly(self, data: bytes, size: int = 1) -> None:
+        """Send bytes in small pieces, each in a packet of its own."""
+        for start in range(0, len(data), size):
+            self.writer.write(data[start : start + size])
+            await self.writer.drain()
+            await asyncio.sleep(0)
+
+    async def drain(self) -> None:
+        """Wait until it is sent."""
+        await self.writer.drain()
+
+    def close(self) -> None:
+        """Close properly."""
+        self.writer.close()
+
+    def finish(self) -> None:
+        """Send no more, but read on."""
+        self.writer.write_eof()
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        wire = self.writer.get_extra_info("socket")
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+    def _keep(self, data: bytes) -> bytes:
+        self.received += data
+        return data
+
+
+class Upstream:
+    """A server on a free port that plays one script on each of its connections."""
+
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, uds: Path | None = None) -> None:
+        self._script = script
+        self._tls = tls
+        self._uds = uds
+        self._arrival = asyncio.Condition()
+        self._failures: list[BaseException] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lines: list[Line] = []
+        self.port = 0
+
+    @property
+    def url(self) -> httpx.URL:
+        """Its origin."""
+        scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
+        return httpx.URL(f"{scheme}://{host}:{self.port}/")
+
+    async def __aenter__(self) -> Self:
+        if self._uds is not None:
+            self._server = await asyncio.start_unix_server(self._accept, self._uds, ssl=self._tls)
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, limit=1 << 24)
+            self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for line in self.lines:
+            line.writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if kind is None and self._failures:
+            raise self._failures[0]
+
+    async def line(self, number: int = 0) -> Line:
+        """Wait for a connection, counted from 0."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: len(self.lines) > number)
+        return self.lines[number]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        line = Line(reader, writer, len(self.lines))
+        self.lines.append(line)
+        async with self._arrival:
+            self._arrival.notify_all()
+        try:
+            await self._script(line)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            line.ended.set()
+        except AssertionError as failure:
+            self._failures.append(failure)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+
+def answers(*scripted: bytes) -> Script:
+    """Answer each request's head by the next bytes, then wait for the end."""
+
+    async def play(line: Line) -> None:
+        for data in scripted:
+            await line.head()
+            line.send(data)
+        await line.end()
+
+    return play
+
+
+def always(data: bytes) -> Script:
+    """Answer every request's head by the same bytes."""
+
+    async def play(line: Line) -> None:
+        while True:
+            await line.head()
+            line.send(data)
+
+    return play
