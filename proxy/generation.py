@@ -23,6 +23,7 @@ from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from proxy.stores import Store
 from proxy.tokens import Tokens
+from proxy.transport import HTTP11Transport
 from proxy.transport.outgoing import outgoing_proxy
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
@@ -83,11 +84,12 @@ class Generation:
         return Route(name, settings, exchange, scheme, limits, timeout)
 
     def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
-        return StockTransport(
-            verify=context(settings.tls) if settings.upstream.scheme == "https" else False,
-            connect=timeout.connect or None,
-            read=timeout.read or None,
+        return HTTP11Transport(
+            settings.upstream,
+            ssl_context=context(settings.tls) if settings.upstream.scheme == "https" else None,
             proxy=outgoing_proxy(settings.proxy, settings.upstream),
+            connect_timeout=timeout.connect or None,
+            read_timeout=timeout.read or None,
         )
 
     def _named(self, name: str) -> Scheme:

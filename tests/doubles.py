@@ -79,7 +79,10 @@ class Script(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
         self.bodies.append(b"".join([piece async for piece in request.stream]))
-        self.requests.append(request)
+        # As it was when it was sent: a flow may change the same object afterwards.
+        seen = httpx.Request(request.method, request.url, extensions=dict(request.extensions))
+        seen.headers = request.headers.copy()
+        self.requests.append(seen)
         step = self.steps.pop(0) if self.steps else 200
         if isinstance(step, Exception):
             raise step

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from proxy import environment
 from proxy.cli import config_option, told
 from proxy.errors import ConfigError, CountersignError
 
@@ -57,6 +58,21 @@ def ask(address: str, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def configured(config: Path | None) -> str:
+    """Return where the admin listener is; `demo` and `run --to` have one without any file.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+
+    """
+    from proxy.config import PREFIX, ServerSettings, find, load  # takes longer than the question itself
+
+    if config is not None or find() is not None:
+        return load(config).server.admin
+    environment.read_dotenv()
+    return environment.variables.get(f"{PREFIX}SERVER__ADMIN", ServerSettings().admin)
+
+
 @click.command("health")
 @config_option
 @click.option("--admin", metavar="ADDRESS", help="The admin listener, in place of the configured one.")
@@ -65,9 +81,7 @@ def ask(address: str, path: str) -> tuple[int, str]:
 def command(config: Path | None, admin: str | None, ready: bool) -> None:
     """Exit with 0 if the running proxy is well, else with 1."""
     if admin is None:
-        from proxy.config import load  # takes longer than the question itself
-
-        admin = load(config).server.admin
+        admin = configured(config)
     if not admin:
         raise ConfigError("server.admin is empty, so that there is nobody to ask")
     status, body = ask(admin, "/readyz" if ready else "/healthz")

@@ -35,7 +35,7 @@ class Framing:
 
 def framing(answer: Answer, method: str, version: tuple[int, int], *, keep_alive: bool) -> Framing:
     """Decide how an answer is framed for a client of `version`."""
-    keep_alive = keep_alive and not answer.close
+    keep_alive = keep_alive and not answer.close and answer.duplex is None
     if method == "HEAD" or answer.status in (204, 304) or answer.status < 200:
         return Framing(has_body=False, chunked=False, keep_alive=keep_alive)
     if isinstance(answer.body, bytes) or _has_length(answer.headers):

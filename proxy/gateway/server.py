@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from proxy.clock import Clock
 from proxy.errors import (
     HeadTooLarge,
+    InternalError,
     MalformedRequest,
     ProxyError,
     RequestTimeout,
@@ -139,12 +140,12 @@ class Connection(RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,  # noqa: ARG002  # aiohttp's signature
-        status: int = 500,  # noqa: ARG002
+        status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what the parser refused, in place of aiohttp's page, which echoes it."""
-        error: ProxyError = MalformedRequest()
+        error: ProxyError = MalformedRequest() if status == 400 else InternalError()
         if isinstance(exc, LineTooLong):
             error = TargetTooLong() if exc.args[1] == self._owner.connections.settings.header_size else HeadTooLarge()
         elif message and "Too many headers" in message:
@@ -209,6 +210,7 @@ class BodyReader:
         self._connection = connection
         self._content = request.content
         self._timeout = timeout or None
+        self._failed = False
         self._continue = request.version >= (1, 1) and any(
             name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in request.raw_headers
         )
@@ -218,27 +220,36 @@ class BodyReader:
         """Whether the client still waits for a ``100 Continue`` that it will not get."""
         return self._continue
 
+    def leave(self) -> None:
+        """Have nobody wait for a rest that will not come: aiohttp would, before it closes the connection."""
+        if self._continue or self._failed:
+            self._content.feed_eof()
+
     async def __call__(self) -> AsyncIterator[bytes]:
         """As `BodySource`."""
         if self._continue:
             self._continue = False
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        content = self._content
         while True:
-            try:
-                if content.is_eof() and not content.total_bytes:
-                    return
-                async with asyncio.timeout(self._timeout):
-                    piece = await content.readany()
-            except TimeoutError:
-                raise RequestTimeout("the body came too slowly") from None
-            except ConnectionError:
-                raise MalformedRequest("the client went away") from None
-            except Exception:  # noqa: BLE001  # whatever the parser found, it is the client's fault
-                raise MalformedRequest("the body is malformed") from None
+            piece = await self._piece()
             if not piece:
                 return
             yield piece
+
+    async def _piece(self) -> bytes:
+        """Return what comes next; empty at the end."""
+        content = self._content
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await content.readany()
+        except TimeoutError:
+            failure: ProxyError = RequestTimeout("the body came too slowly")
+        except ConnectionError:
+            failure = MalformedRequest("the client went away")
+        except Exception:  # noqa: BLE001  # whatever the parser found, it is the client's fault
+            failure = MalformedRequest("the body is malformed")
+        self._failed = True
+        raise failure
 
 
 class Server:
@@ -277,6 +288,9 @@ class Server:
             framed = self._framed(answer, inbound, request)
             head_written = True
             await send(connection, answer, framed, head_bytes(answer, framed, inbound.version), inbound.story)
+        except ConnectionError:
+            # The client has gone, or was broken off because the upstream did.
+            return Done(keep_alive=False)
         except asyncio.CancelledError:
             if self.connections.draining and not head_written:
                 connection.refuse(ShuttingDown(retry_after=1))
@@ -287,6 +301,8 @@ class Server:
                     await answer.cleanup()
             finally:
                 self._finish(inbound.story, answer)
+        if isinstance(inbound.body, BodyReader):
+            inbound.body.leave()
         connection.in_head = False
         connection.served += 1
         self.connections.wait(connection)

@@ -219,12 +219,12 @@ class Connection(Wire):
         except UpstreamProtocolError as fault:
             self._break(self._error(UpstreamProtocolError, fault.detail))
             return
+        if parser.status == 101 and self._upload is not None:
+            self._break(self._error(UpstreamProtocolError, "101 before the request was complete"))
+            return
         answer.take(parser)
-        if parser.complete:
-            if self._upload is None:
-                self._end(answer)
-            elif parser.status == 101:
-                self._break(self._error(UpstreamProtocolError, "101 before the request was complete"))
+        if parser.complete and self._upload is None:
+            self._end(answer)
         if parser.status:
             answer.arrived(len(data))
 

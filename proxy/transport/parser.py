@@ -112,7 +112,7 @@ class AnswerParser:
         except HttpParserUpgrade as upgrade:
             self.leftover = data[upgrade.args[0] :]
         except HttpParserError as error:
-            if not self.complete:
+            if not self.complete or self.status == 101:
                 raise UpstreamProtocolError(self._fault or f"not proper HTTP: {error}") from None
             self.surplus = True
         if self._bodiless or not self.complete:

@@ -94,6 +94,16 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             raise OutgoingProxyError("the outgoing proxy answered 407", sent=True, begun=True)
         return _response(answer)
 
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._pool) if self._pool is not None else 0
+
+    @property
+    def idle(self) -> int:
+        """How many of them wait for a request."""
+        return self._pool.idle if self._pool is not None else 0
+
     async def aclose(self) -> None:
         """Close all connections, at once; requests that come later fail."""
         if self._pool is None:

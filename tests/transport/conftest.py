@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
+import pytest
+import trustme
 import uvloop
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Name the event loops."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who signs the certificates."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def certificates(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server called localhost and of a client that trusts it."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client

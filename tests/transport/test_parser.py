@@ -260,10 +260,13 @@ def test_a_204_that_speaks_of_a_body_is_not_trusted(framing: bytes) -> None:
 
 def test_a_parser_serves_one_answer_after_the_other() -> None:
     subject = parser()
-    for data, body in WELL_FORMED.values():
+    for name, (data, body) in WELL_FORMED.items():
+        if name == "old":
+            continue
         subject.start(bodiless=False, upgrade=False)
         subject.feed(data)
         assert parsed(subject).body == body
+        assert subject.keep_alive
         subject.pieces.clear()
 
 

@@ -1,0 +1,204 @@
+"""Where values come from, before anything is known of what they mean: layers, and the table that they make.
+
+Command line > environment > ``.env`` > secrets directory > file. Nothing heavy is imported here: this is all
+that `countersign health` needs, which runs every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proxy import environment
+from proxy.errors import ConfigError
+
+PREFIX = "COUNTERSIGN_"
+SECRETS_DIRECTORY = Path("/run/secrets")
+ADMIN = "127.0.0.1:8081"  # where the admin listener is by default
+# Of our own, but no keys: what names the file, and the example's name for the store's key.
+NO_KEYS = frozenset({"COUNTERSIGN_CONFIG", "COUNTERSIGN_STORE_KEY"})
+
+Table = dict[str, Any]  # Any: TOML
+KeyPath = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One place where values come from.
+
+    Attributes:
+        name: what users call it.
+        table: what it says, as a file would have it.
+        variables: the name that each value has there, by key path, where values have names.
+        file: the configuration file, if it is that.
+
+    """
+
+    name: str
+    table: Table
+    variables: Mapping[KeyPath, str] = field(default_factory=dict)
+    file: Path | None = None
+
+    def depth(self, path: KeyPath) -> int:
+        """How many keys of `path` it has."""
+        here: object = self.table
+        for depth, key in enumerate(path):
+            if not isinstance(here, dict) or key not in here:
+                return depth
+            here = here[key]
+        return len(path)
+
+    def place(self, path: KeyPath) -> str:
+        """Where in it a key stands, for users."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.variables:
+                return self.name.format(self.variables[path[:end]])
+        return self.name.partition(" variable")[0].removesuffix("/{}")
+
+
+def gather(path: Path | None, overrides: Table, *, use_file: bool = True) -> list[Layer]:
+    """Return the layers, the weakest first.
+
+    Args:
+        path: the file; None for the one that `find` finds.
+        overrides: what the command line says, as the file would have it.
+        use_file: False if there shall be no file at all.
+
+    Raises:
+        ConfigError: the file, or one in the secrets directory, can't be read; or there is no file.
+
+    """
+    environment.read_dotenv()
+    layers = [_file(path or find())] if use_file else []
+    process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
+    for name, variables in (
+        (f"{SECRETS_DIRECTORY}/{{}}", _secret_files()),
+        (".env variable {}", dotenv),
+        ("environment variable {}", process),
+    ):
+        layers.append(_flat(name, variables, merged(layers)))
+    return [*layers, Layer("command line", overrides)]
+
+
+def merged(layers: Iterable[Layer]) -> Table:
+    """Return what all of them say together."""
+    table: Table = {}
+    for layer in layers:
+        table = _over(table, layer.table)
+    return table
+
+
+def _over(below: Table, above: Table) -> Table:
+    table = dict(below)
+    for key, value in above.items():
+        old = table.get(key)
+        table[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return table
+
+
+# -- the file ----------------------------------------------------------------------------------------------
+
+
+def find() -> Path | None:
+    """Return the configuration file that is used when none is named."""
+    named = environment.variables.get("COUNTERSIGN_CONFIG")
+    if named:
+        return Path(named)
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # does without a home
+    places = ("countersign.toml", f"{home}/countersign/countersign.toml", "/etc/countersign/countersign.toml")
+    return next((Path(place) for place in places if os.path.isfile(place)), None)  # noqa: PTH113  # never raises
+
+
+def _file(path: Path | None) -> Layer:
+    if path is None:
+        raise ConfigError(
+            "no configuration found: neither --config nor $COUNTERSIGN_CONFIG is given, and there is no "
+            "./countersign.toml; right would be `countersign run --to URL`, `countersign demo` or a file"
+        )
+    return Layer(str(path), read(path), file=path)
+
+
+def read(path: Path) -> Table:
+    """Parse a TOML file.
+
+    Raises:
+        ConfigError: it is missing, unreadable or no TOML.
+
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as failure:
+        raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as failure:
+        raise ConfigError(f"{path}: is not TOML: {failure}") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{path}: holds a number of thousands of digits, or is nested too deeply") from None
+
+
+# -- variables ---------------------------------------------------------------------------------------------
+
+
+def _secret_files() -> dict[str, str]:
+    """Files that are named as variables with a key in them; others are secrets that the configuration names."""
+    found: dict[str, str] = {}
+    if not SECRETS_DIRECTORY.is_dir():
+        return found
+    for file in SECRETS_DIRECTORY.iterdir():
+        if file.name.upper().startswith(PREFIX) and "__" in file.name:
+            try:
+                found[file.name] = file.read_text(encoding="utf-8").rstrip()
+            except (OSError, UnicodeDecodeError):
+                raise ConfigError(f"{file}: can't be read as UTF-8 text") from None
+    return found
+
+
+def _flat(name: str, variables: Mapping[str, str], below: Table) -> Layer:
+    """Make a layer of names such as ``COUNTERSIGN_SERVER__LISTEN``, in any case.
+
+    Names of routes and the like are spelled as the layers below spell them: ``MY_API`` means ``my-api``.
+    """
+    table: Table = {}
+    names: dict[KeyPath, str] = {}
+    # Whole tables (as JSON) before their keys.
+    for variable in sorted(variables, key=lambda variable: (variable.count("__"), variable)):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in NO_KEYS:
+            path = _spelled(variable[len(PREFIX) :].lower().split("__"), below)
+            here = table
+            for key in path[:-1]:
+                inner = here.get(key)
+                here[key] = here = dict(inner) if isinstance(inner, dict) else {}
+            here[path[-1]] = _value(variables[variable])
+            names[path] = variable
+    return Layer(name, table, names)
+
+
+def _spelled(keys: list[str], below: Table) -> KeyPath:
+    path: list[str] = []
+    here: object = below
+    for key in keys:
+        known = here if isinstance(here, dict) else {}
+        spelled = key if key in known else next((each for each in known if _plain(each) == key), key)
+        path.append(spelled)
+        here = known.get(spelled)
+    return tuple(path)
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def _value(text: str) -> object:
+    """Lists and tables are written as JSON."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text  # a text that begins like one
+    return text

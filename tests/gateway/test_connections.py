@@ -1,0 +1,125 @@
+"""Who may stay connected, who makes room, and how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.errors import Overloaded, ProxyError, RequestTimeout
+from proxy.gateway.connections import Connections, ConnectionSettings
+from tests.doubles import HurriedClock, settle
+
+
+class Client:
+    """A connection that notes what is done to it."""
+
+    def __init__(self, connections: Connections, *, has_begun: bool = False) -> None:
+        self.connections = connections
+        self.since = 0.0
+        self.in_head = True
+        self.served = 0
+        self.has_begun = has_begun
+        self.fate: list[str | type[ProxyError]] = []
+
+    def refuse(self, error: ProxyError) -> None:
+        self.fate.append(type(error))
+        self.connections.leave(self)
+
+    def close(self) -> None:
+        self.fate.append("close")
+
+    def force_close(self) -> None:
+        self.fate.append("force_close")
+        self.connections.leave(self)
+
+    def cancel(self) -> None:
+        self.fate.append("cancel")
+
+
+def crowd(**settings: object) -> Connections:
+    return Connections(ConnectionSettings.model_validate(settings), HurriedClock())
+
+
+def entered(connections: Connections, **options: bool) -> Client:
+    client = Client(connections, **options)
+    connections.enter(client)
+    return client
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_one_that_waits_the_longest_makes_room() -> None:
+    connections = crowd(connections=2)
+    first, second = entered(connections), entered(connections)
+    connections.wait(first)  # has just begun another head
+    third = entered(connections)
+    assert (first.fate, second.fate, third.fate) == ([], ["force_close"], [])
+    assert len(connections) == 2
+    connections.close()
+
+
+async def test_where_all_are_busy_the_new_one_is_refused() -> None:
+    connections = crowd(connections=1)
+    busy = entered(connections)
+    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    assert connections.busy == 1
+    assert entered(connections).fate == [Overloaded]
+    assert busy.fate == []
+    connections.close()
+
+
+async def test_a_slow_head_is_told_so_and_a_silent_one_just_closed() -> None:
+    connections = crowd(header_timeout="10ms")
+    slow, silent = entered(connections, has_begun=True), entered(connections)
+    await until(lambda: slow.fate and silent.fate)
+    assert (slow.fate, silent.fate) == ([RequestTimeout], ["force_close"])
+    connections.close()
+
+
+async def test_an_idle_connection_ends_after_keepalive() -> None:
+    connections = crowd(keepalive="10ms")
+    idle = entered(connections)
+    idle.in_head = False
+    busy = entered(connections)
+    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    await until(lambda: idle.fate)
+    assert (idle.fate, busy.fate) == (["force_close"], [])
+    connections.close()
+
+
+async def test_draining_waits_for_the_busy_and_ends_the_idle() -> None:
+    connections = crowd()
+    idle, busy = entered(connections), entered(connections)
+    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    draining = asyncio.create_task(connections.drain(60))
+    await settle()
+    assert (idle.fate, busy.fate, draining.done()) == (["force_close"], ["close"], False)
+    connections.leave(busy)
+    await draining
+
+
+async def test_who_outlives_the_grace_is_cancelled() -> None:
+    connections = crowd()
+    busy = entered(connections)
+    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    await connections.drain(0.01)
+    assert busy.fate == ["close", "cancel"]
+    connections.close()
+    assert busy.fate[2:] == ["cancel", "force_close"]
+
+
+async def test_settled_waits_for_those_that_are_busy_now() -> None:
+    connections = crowd()
+    busy, other = entered(connections), entered(connections)
+    connections.waiting.clear()
+    settled = asyncio.create_task(connections.settled())
+    await settle()
+    assert not settled.done()
+    busy.served += 1  # it may well be busy with the next one
+    connections.leave(other)
+    await settled
+    connections.close()

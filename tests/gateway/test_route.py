@@ -1,0 +1,316 @@
+"""What a route makes of a request on the way out and of the answer on the way back, and its settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from proxy.credentials import AUTHORIZATION, Scheme
+from proxy.errors import BodyTooLarge, Denied, ReadTimeout
+from proxy.gateway import Answer, Entrance, Inbound, Story
+from proxy.gateway.exchange import Exchange
+from proxy.gateway.guard import Guard
+from proxy.gateway.headers import read
+from proxy.gateway.retry import RetrySettings
+from proxy.gateway.route import Route, RouteSettings
+from proxy.gateway.upstream import Upstream
+from tests.doubles import HurriedClock, Pieces, Script, answer, settle
+
+
+class Signing(Scheme):
+    fields = AUTHORIZATION
+
+    async def apply(self, request: httpx.Request) -> None:
+        request.headers["Authorization"] = "ours"
+
+
+class Case:
+    """A route over a script."""
+
+    def __init__(self, *steps: Any, auth: Scheme | None = None, **settings: Any) -> None:
+        self.script = Script(*steps)
+        self.settings = RouteSettings.model_validate({"upstream": "https://api.test/v1", **settings})
+        upstream = Upstream(self.settings.upstream, self.script, Script())
+        self.scheme = auth or Signing()
+        exchange = Exchange(
+            upstream, self.scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1)
+        )
+        self.route = Route(
+            "api", self.settings, exchange, self.scheme, self.settings.limits, self.settings.timeout
+        )
+        self.story = Story("GET", "/", 0.0)
+
+    async def send(
+        self,
+        target: bytes = b"/x",
+        *fields: tuple[bytes, bytes],
+        method: str = "GET",
+        body: bytes | None = None,
+        length: int | None = None,
+        origins: tuple[str, ...] = (),
+    ) -> Answer:
+        headers = [(b"Host", b"localhost:8080"), *fields]
+        inbound = Inbound(method, target, headers, (1, 1), Entrance("127.0.0.1:8080", 8080), self.story)
+        if body is not None:
+            inbound.body, inbound.length = _source(body), length
+        head = read(headers)
+        admitted = await Guard(allowed_origins=origins).admit(inbound, head)
+        return await self.route(inbound, head, admitted)
+
+    @property
+    def sent(self) -> httpx.Request:
+        return self.script.requests[-1]
+
+    @property
+    def target(self) -> bytes:
+        target = self.sent.extensions["target"]
+        assert isinstance(target, bytes)
+        return target
+
+
+def _source(body: bytes) -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    return pieces
+
+
+# -- out -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "target", "sent"),
+    [
+        ({"prefix": "/api"}, b"/api/a%2Fb?x=%7e&y", b"/v1/a%2Fb?x=%7e&y"),
+        ({"prefix": "/api"}, b"/api", b"/v1"),
+        ({"prefix": "/api"}, b"/api?", b"/v1?"),
+        ({"prefix": "/api"}, b"/api/", b"/v1/"),
+        ({"prefix": "/api"}, b"/api//double/", b"/v1//double/"),
+        ({"prefix": "/api", "strip_prefix": False}, b"/api/a", b"/v1/api/a"),
+        ({"prefix": "/api", "upstream": "https://api.test"}, b"/api", b"/"),
+        ({"prefix": "/api", "upstream": "https://api.test/"}, b"/api?q", b"/?q"),
+        ({"upstream": "https://api.test/deep/er/"}, b"/a", b"/deep/er/a"),
+        ({}, b"http://api.test/v1/a?b", b"/v1/a?b"),
+    ],
+)
+async def test_the_target_arrives_below_the_base_path(settings: dict[str, Any], target: bytes, sent: bytes) -> None:
+    case = Case(200, **settings)
+    host = [(b"Host", b"api.test")] if target.startswith(b"http:") else []
+    if host:
+        inbound = Inbound("GET", target, host, (1, 1), Entrance("x", 8080), case.story)
+        head = read(host)
+        await case.route(inbound, head, await Guard().admit(inbound, head))
+    else:
+        await case.send(target)
+    assert case.target == sent
+    assert case.sent.headers.raw[0] == (b"Host", b"api.test")
+
+
+async def test_options_of_the_whole_server_stay_an_asterisk() -> None:
+    case = Case(200)
+    await case.send(b"*", method="OPTIONS")
+    assert case.target == b"*"
+
+
+async def test_the_clients_authorization_is_replaced() -> None:
+    case = Case(200)
+    await case.send(b"/", (b"authorization", b"theirs"), (b"AUTHORIZATION", b"again"))
+    assert case.sent.headers.get_list("authorization") == ["ours"]
+
+
+async def test_a_kept_authorization_keeps_ours_away() -> None:
+    case = Case(200, 200, client_authorization="keep")
+    await case.send(b"/", (b"Authorization", b"theirs"))
+    assert case.sent.headers.get_list("authorization") == ["theirs"]
+    await case.send(b"/")
+    assert case.sent.headers.get_list("authorization") == ["ours"]
+
+
+async def test_a_kept_authorization_goes_beside_a_key_elsewhere() -> None:
+    class Key(Scheme):
+        fields = frozenset({b"x-key"})
+
+        async def apply(self, request: httpx.Request) -> None:
+            request.headers["X-Key"] = "ours"
+
+    case = Case(200, auth=Key(), client_authorization="keep")
+    await case.send(b"/", (b"Authorization", b"theirs"), (b"x_key", b"theirs"), (b"X-Key", b"theirs"))
+    assert case.sent.headers.get("authorization") == "theirs"
+    assert [value for name, value in case.sent.headers.raw if b"ey" in name] == [b"ours"]
+
+
+async def test_an_authorization_can_be_refused() -> None:
+    case = Case(client_authorization="refuse")
+    with pytest.raises(Denied):
+        await case.send(b"/", (b"Authorization", b"theirs"))
+    assert not case.script.requests
+
+
+async def test_the_routes_own_fields_and_cookies() -> None:
+    case = Case(
+        answer(200, [(b"Set-Cookie", b"a=b"), (b"X-Old", b"1"), (b"X-Gone", b"2")]),
+        cookies="drop",
+        request_headers={"set": {"User-Agent": "acme/1"}, "remove": ["X-Gone"]},
+        response_headers={"set": {"X-Old": "new"}, "remove": ["X-Gone"]},
+    )
+    got = await case.send(b"/", (b"User-Agent", b"curl"), (b"x-gone", b"1"), (b"Cookie", b"c=d"), (b"X-Kept", b"1"))
+    assert case.sent.headers.raw[1:3] == [(b"X-Kept", b"1"), (b"User-Agent", b"acme/1")]
+    assert "cookie" not in case.sent.headers
+    assert got.headers == [(b"X-Old", b"new")]
+
+
+@pytest.mark.parametrize(("length", "framing"), [(3, []), (None, [b"chunked"])])
+async def test_a_body_is_framed_as_it_came(length: int | None, framing: list[bytes]) -> None:
+    case = Case(200)
+    await case.send(b"/", method="POST", body=b"abc", length=length)
+    codings = [value for name, value in case.sent.headers.raw if name.lower() == b"transfer-encoding"]
+    assert codings == framing
+    assert case.script.bodies == [b"abc"]
+
+
+async def test_a_body_over_the_limit_is_refused_before_a_byte_is_sent() -> None:
+    case = Case(limits={"body": "2B"})
+    with pytest.raises(BodyTooLarge):
+        await case.send(b"/", method="POST", body=b"abc", length=3)
+    assert not case.script.requests
+
+
+async def test_the_policy_is_judged_below_the_prefix() -> None:
+    case = Case(200, prefix="/api", allow=["GET /ok/**"])
+    await case.send(b"/api/ok/x")
+    with pytest.raises(Denied):
+        await case.send(b"/api/other")
+
+
+async def test_prepare_sends_nothing() -> None:
+    case = Case()
+    headers = [(b"Host", b"localhost")]
+    inbound = Inbound("GET", b"/x", headers, (1, 1), Entrance("x"), case.story)
+    head = read(headers)
+    request = case.route.prepare(inbound, head, Guard().judge(inbound, head))
+    assert request.extensions["target"] == b"/v1/x"
+    assert not case.script.requests
+
+
+# -- and back --------------------------------------------------------------------------------------------
+
+
+async def test_absolute_urls_of_the_upstream_become_our_own() -> None:
+    location = [(b"Location", b"https://api.test/v1/next?page=2"), (b"Link", b'<https://api.test/v1/x>; rel="next"')]
+    case = Case(answer(302, location), prefix="/api")
+    got = await case.send(b"/api/x")
+    assert got.headers == [
+        (b"Location", b"http://localhost:8080/api/next?page=2"),
+        (b"Link", b'<http://localhost:8080/api/x>; rel="next"'),
+    ]
+
+
+async def test_rewriting_can_be_off() -> None:
+    location = [(b"Location", b"https://api.test/v1/next")]
+    case = Case(answer(302, location), rewrite=[])
+    assert (await case.send()).headers == location
+
+
+async def test_an_untouched_answer_gets_no_field_of_ours() -> None:
+    case = Case(answer(200, [(b"X-A", b"1"), (b"X-A", b"2")]))
+    got = await case.send()
+    assert got.headers == [(b"X-A", b"1"), (b"X-A", b"2")]
+
+
+async def test_a_page_of_an_allowed_origin_can_read_the_answer() -> None:
+    case = Case(answer(200, [(b"Access-Control-Allow-Origin", b"https://other.test")]))
+    origin = (b"Origin", b"http://localhost:3000")
+    got = await case.send(b"/", origin, origins=("http://localhost:3000",))
+    assert (b"Access-Control-Allow-Origin", b"http://localhost:3000") in got.headers
+    assert (b"Access-Control-Allow-Origin", b"https://other.test") not in got.headers
+
+
+async def test_the_answers_end_gives_everything_back() -> None:
+    stream = Pieces(b"x")
+    case = Case(httpx.Response(200, stream=stream), limits={"concurrency": 1})
+    got = await case.send(b"/", method="PUT", body=b"abc", length=3)
+    waiting = asyncio.create_task(case.send())
+    await settle()
+    assert len(case.script.requests) == 1
+    assert got.cleanup is not None
+    await got.cleanup()
+    assert stream.closed
+    assert case.story.received == 3
+    second = await waiting
+    assert second.status == 200
+
+
+async def test_a_failure_gives_the_slot_back() -> None:
+    case = Case(RuntimeError(), 200, limits={"concurrency": 1})
+    with pytest.raises(RuntimeError):
+        await case.send()
+    assert (await case.send()).status == 200
+
+
+async def test_total_ends_what_takes_too_long() -> None:
+    class Hanging(Scheme):
+        async def apply(self, request: httpx.Request) -> None:
+            await asyncio.Event().wait()
+
+    case = Case(auth=Hanging(), timeout={"total": "10ms"})
+    with pytest.raises(ReadTimeout):
+        await case.send()
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"upstream": "ftp://x"}, "https://api.example.com"),
+        ({"upstream": "api.test"}, "https://api.example.com"),
+        ({"upstream": "https://"}, "https://api.example.com"),
+        ({"upstream": "https://u:p@api.test"}, "basic"),
+        ({"upstream": "https://api.test/?a=b"}, "query"),
+        ({"upstream": "https://api.test/#f"}, "fragment"),
+        ({"upstream": 3}, "upstream"),
+        ({"upstream": "http://api.test"}, "insecure = true"),
+        ({"tls": {"verify": False}}, "insecure = true"),
+        ({"prefix": "github"}, '"/github"'),
+        ({"prefix": "/a//b"}, '"/github"'),
+        ({"prefix": "/a/../b"}, '"/github"'),
+        ({"prefix": "/a?b"}, '"/github"'),
+        ({"host": "github.localhost:80"}, "without a port"),
+        ({"proxy": "proxy.test"}, "http://proxy.example.com:3128"),
+        ({"http2": True}, "http2"),
+        ({"cookies": "jar"}, "cookies"),
+        ({"rewrite": ["json"]}, "rewrite"),
+    ],
+)
+def test_mistakes_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RouteSettings.model_validate({"upstream": "https://api.test", **settings})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"upstream": "http://127.0.0.1:1"},
+        {"upstream": "http://[::1]:1/"},
+        {"upstream": "http://localhost"},
+        {"upstream": "http://api.test", "insecure": True},
+        {"tls": {"verify": False}, "insecure": True},
+        {"prefix": "/"},
+        {"host": "GITHUB.localhost"},
+        {"proxy": "env"},
+    ],
+)
+def test_what_is_right_is_taken(settings: dict[str, Any]) -> None:
+    RouteSettings.model_validate({"upstream": "https://api.test", **settings})
+
+
+def test_a_prefix_of_slash_means_everything() -> None:
+    assert RouteSettings.model_validate({"upstream": "https://api.test", "prefix": "/"}).prefix == ""

@@ -1,0 +1,94 @@
+"""What the journeys share: a client, a proxy and an API in one event loop, with real sockets between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from proxy.clock import Clock
+from tests.conftest import Running, Start
+from tests.journeys.wires import Api, Line, Message, Step
+
+TOKEN = "the-secret-token"
+BEARER = {"type": "bearer", "token": TOKEN}
+HEAD = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class House:
+    """A proxy in front of an API that records, and clients who come to it.
+
+    Attributes:
+        api: what the upstream saw, and what it will say.
+        proxy: the one between.
+
+    """
+
+    def __init__(self, api: Api, proxy: Running) -> None:
+        self.api = api
+        self.proxy = proxy
+        self._clients: list[Line] = []
+
+    async def connect(self) -> Line:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port)
+        line = Line(reader, writer)
+        self._clients.append(line)
+        return line
+
+    async def ask(self, request: bytes = HEAD, method: str = "GET") -> Message:
+        """Answer to a request over a connection of its own."""
+        client = await self.connect()
+        await client.send(request)
+        return await client.answer(method)
+
+    async def aclose(self) -> None:
+        for client in self._clients:
+            client.reset()
+            with suppress(Exception):
+                await client.writer.wait_closed()
+
+
+Build = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def build(start: Start) -> AsyncIterator[Build]:
+    """Build houses: ``await build(*script, server=…, clock=…, **route)``."""
+    houses: list[House] = []
+
+    async def built(
+        *script: Step,
+        server: dict[str, Any] | None = None,
+        credentials: dict[str, Any] | None = None,
+        clock: Clock | None = None,
+        path: str = "",
+        options: dict[str, Any] | None = None,
+        **route: Any,
+    ) -> House:
+        api = await Api(*script).__aenter__()
+        table = {
+            "server": server or {},
+            "credentials": credentials or {},
+            "routes": {"api": {"prefix": "/", "upstream": api.url + path, "credential": BEARER, **route}},
+        }
+        try:
+            proxy = await start(table, clock=clock, **(options or {}))
+        except BaseException:
+            await api.__aexit__(None, None, None)
+            raise
+        houses.append(House(api, proxy))
+        return houses[-1]
+
+    yield built
+    for house in houses:
+        await house.aclose()
+        await house.api.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def house(build: Build) -> House:
+    """The usual one."""
+    return await build()
