@@ -27,6 +27,9 @@ from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.stores import Store
 
+_PROXY, _ADMIN = "proxy", "admin"
+_Place = tuple[str, str]  # role and address: two ports 0 are not the same
+
 
 class App:
     """The process.
@@ -59,7 +62,7 @@ class App:
             log.warning,
             self.defect,  # jitter
         )
-        self._listeners: dict[str, Listener] = {}
+        self._listeners: dict[_Place, Listener] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._generated_token = secrets.token_urlsafe(24)
         self._admin_token = self._generated_token
@@ -121,21 +124,21 @@ class App:
     async def _listen(self, settings: Settings) -> None:
         """Open the addresses that are new, then close those that are gone; nothing changes if one can't be had."""
         server = settings.server
-        wanted = dict.fromkeys(server.listen, self._server)
-        wanted |= {route.listen: self._server for route in settings.routes.values() if route.listen}
+        wanted: dict[_Place, Server] = {(_PROXY, address): self._server for address in server.listen}
+        wanted |= {(_PROXY, route.listen): self._server for route in settings.routes.values() if route.listen}
         if server.admin:
-            wanted[server.admin] = self._admin_server
-        opened: dict[str, Listener] = {}
+            wanted[_ADMIN, server.admin] = self._admin_server
+        opened: dict[_Place, Listener] = {}
         try:
-            for address, serving in wanted.items():
-                if address not in self._listeners:
-                    opened[address] = await kind(address).open(address, serving.protocol)
+            for place, serving in wanted.items():
+                if place not in self._listeners:
+                    opened[place] = await kind(place[1]).open(place[1], serving.protocol)
         except CountersignError:
             for listener in opened.values():
                 await listener.close()
             raise
-        for address in self._listeners.keys() - wanted.keys():
-            await self._listeners.pop(address).close()
+        for place in self._listeners.keys() - wanted.keys():
+            await self._listeners.pop(place).close()
         self._listeners |= opened
         self._now.mark_loops({port for port in (each.entrance.port for each in self._listeners.values()) if port})
         self._facts.listens = tuple(self.addresses)
@@ -143,8 +146,7 @@ class App:
     @property
     def addresses(self) -> list[str]:
         """Where clients can come in, as users can use it."""
-        admin = self._settings.server.admin
-        return [listener.shown for address, listener in self._listeners.items() if address != admin]
+        return [listener.shown for (role, _), listener in self._listeners.items() if role == _PROXY]
 
     @property
     def settings(self) -> Settings:
@@ -159,7 +161,7 @@ class App:
     @property
     def status_url(self) -> str | None:
         """The status page's address; with a token only if that was made here."""
-        listener = self._listeners.get(self._settings.server.admin)
+        listener = self._listeners.get((_ADMIN, self._settings.server.admin))
         if listener is None:
             return None
         return listener.shown + (
@@ -280,8 +282,8 @@ class App:
     async def drain(self) -> None:
         """Accept nobody any more, and let what is in flight come to its end."""
         self.log.info("stopping", in_progress=self._server.connections.busy)
-        for address, listener in self._listeners.items():
-            if address != self._settings.server.admin:
+        for (role, _), listener in self._listeners.items():
+            if role == _PROXY:
                 await listener.close()
         await self._server.connections.drain(self._settings.server.shutdown_grace)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Layer:
     Attributes:
         name: what users call it.
         table: what it says, as a file would have it.
-        variables: the name that each value has there, by key path, where values have names.
+        variables: where each value stands in it, by key path, if values have names of their own there.
         file: the configuration file, if it is that.
 
     """
@@ -57,8 +57,8 @@ class Layer:
         """Where in it a key stands, for users."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.variables:
-                return self.name.format(self.variables[path[:end]])
-        return self.name.partition(" variable")[0].removesuffix("/{}")
+                return self.variables[path[:end]]
+        return self.name
 
 
 def gather(path: Path | None, overrides: Table, *, use_file: bool = True) -> list[Layer]:
@@ -76,28 +76,29 @@ def gather(path: Path | None, overrides: Table, *, use_file: bool = True) -> lis
     environment.read_dotenv()
     layers = [_file(path or find())] if use_file else []
     process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
-    for name, variables in (
-        (f"{SECRETS_DIRECTORY}/{{}}", _secret_files()),
-        (".env variable {}", dotenv),
-        ("environment variable {}", process),
+    for name, label, variables in (
+        (str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files()),
+        (".env", ".env: variable ", dotenv),
+        ("environment", "environment variable ", process),
     ):
-        layers.append(_flat(name, variables, merged(layers)))
+        layers.append(_flat(name, label, variables, merged(layers)))
     return [*layers, Layer("command line", overrides)]
 
 
-def merged(layers: Iterable[Layer]) -> Table:
-    """Return what all of them say together."""
+def merged(layers: Iterable[Layer], is_whole: Callable[[object], bool] = lambda _: False) -> Table:
+    """Return what all of them say together; a table that `is_whole` replaces the one below it."""
     table: Table = {}
     for layer in layers:
-        table = _over(table, layer.table)
+        table = _over(table, layer.table, is_whole)
     return table
 
 
-def _over(below: Table, above: Table) -> Table:
+def _over(below: Table, above: Table, is_whole: Callable[[object], bool]) -> Table:
     table = dict(below)
     for key, value in above.items():
         old = table.get(key)
-        table[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        both = isinstance(old, dict) and isinstance(value, dict) and not is_whole(value)
+        table[key] = _over(old, value, is_whole) if both else value
     return table
 
 
@@ -159,7 +160,7 @@ def _secret_files() -> dict[str, str]:
     return found
 
 
-def _flat(name: str, variables: Mapping[str, str], below: Table) -> Layer:
+def _flat(name: str, label: str, variables: Mapping[str, str], below: Table) -> Layer:
     """Make a layer of names such as ``COUNTERSIGN_SERVER__LISTEN``, in any case.
 
     Names of routes and the like are spelled as the layers below spell them: ``MY_API`` means ``my-api``.
@@ -175,7 +176,7 @@ def _flat(name: str, variables: Mapping[str, str], below: Table) -> Layer:
                 inner = here.get(key)
                 here[key] = here = dict(inner) if isinstance(inner, dict) else {}
             here[path[-1]] = _value(variables[variable])
-            names[path] = variable
+            names[path] = label + variable
     return Layer(name, table, names)
 
 

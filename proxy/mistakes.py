@@ -6,13 +6,15 @@ Translates pydantic's errors; what was given is never repeated, since it could b
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 Schema = dict[str, Any]  # Any: JSON
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,102 +23,168 @@ class Mistake:
 
     Attributes:
         path: keys from the top.
+        is_unknown: whether it is that the key is unknown, so that the rest is as good without it.
 
     """
 
     path: tuple[str, ...]
     text: str
+    is_unknown: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)}: {self.text}" if self.path else self.text
+        return f"{dotted(self.path)}: {self.text}" if self.path else self.text
+
+
+def dotted(path: Iterable[str]) -> str:
+    """Return a key path as TOML has it: ``routes."a b".upstream``."""
+    return ".".join(key if _BARE.fullmatch(key) else _quoted(key) for key in path)
+
+
+def _quoted(key: str) -> str:
+    printable = "".join(char if char.isprintable() else "?" for char in key)
+    return '"' + printable.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "one of") -> str:
     """Return the known word that was probably meant, or all of them."""
     known = list(known)
     near = difflib.get_close_matches(word.lower(), known, n=1) or difflib.get_close_matches(word, known, n=1)
-    if near:
-        return near[0]
+    if near or len(known) == 1:
+        return (near or known)[0]
     return f"{otherwise} {', '.join(known)}" if known else "none, since there are none"
 
 
 def explain(failure: ValidationError, schema: Schema) -> Iterator[Mistake]:
     """Translate pydantic's errors, with the JSON Schema of the model that raised them."""
-    for error in failure.errors(include_url=False):
-        path, table = _walk(error["loc"], schema)
-        yield Mistake(path, _text(error, path, table))
+    errors = failure.errors(include_url=False)
+    for error in errors:
+        place = _walk(error["loc"], schema)
+        if error["type"] == "too_short" and any(_is_below(other["loc"], error["loc"]) for other in errors):
+            continue  # what is in the list is wrong itself
+        yield _mistake(error, place)
 
 
-def _walk(loc: tuple[int | str, ...], schema: Schema) -> tuple[tuple[str, ...], Schema]:
-    """Return the key path without pydantic's union tags, and the schema of the table that the last key is in."""
+def _is_below(loc: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(other) and loc[: len(other)] == other
+
+
+# -- where -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A key path without pydantic's union tags, what the table has that its last key is in, and what it may be."""
+
+    path: tuple[str, ...]
+    table: Schema
+    options: list[Schema]
+
+
+def _walk(loc: tuple[int | str, ...], schema: Schema) -> _Place:
     path: list[str] = []
-    here, parent = schema, schema
+    options, parent = _options(schema, schema), schema
     for part in loc:
-        options = _options(here, schema)
-        tagged = [option for option in options if _is_tagged(option, part)]
-        if tagged and not any(str(part) in option.get("properties", {}) for option in options):
-            here = tagged[0]
+        if len(options) > 1:  # where there is a choice, pydantic names the one that it took
+            options = [option for option in options if _is_named(option, part)]
+            parent = options[0] if options else {}
             continue
-        if isinstance(part, int):
-            path.append(str(part))
-            continue
-        known = [option for option in options if part in option.get("properties", {})]
-        free = [option for option in options if isinstance(option.get("additionalProperties"), dict)]
-        if part in ("table", "name", "dict", "literal", "function-after") and not known and not free:
-            continue
-        path.append(part)
-        parent = (known or free or options or [{}])[0]
-        here = known[0]["properties"][part] if known else free[0]["additionalProperties"] if free else {}
-    return tuple(path), parent
+        path.append(str(part))
+        parent = options[0] if options else {}
+        here = parent.get("properties", {}).get(part, parent.get("additionalProperties"))
+        options = _options(here, schema) if isinstance(here, dict) else []
+    return _Place(tuple(path), parent, options)
 
 
 def _options(schema: Schema, root: Schema) -> list[Schema]:
-    """The alternatives of a schema, references followed."""
+    """The alternatives of a schema, references followed, without null."""
     if "$ref" in schema:
         return _options(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], root)
     found = [option for key in ("anyOf", "oneOf", "allOf") for option in schema.get(key, ())]
-    return [each for option in found for each in _options(option, root)] if found else [schema]
+    if not found:
+        return [] if schema.get("type") == "null" else [schema]
+    return [each for option in found for each in _options(option, root)]
 
 
-def _is_tagged(option: Schema, tag: int | str) -> bool:
-    properties = option.get("properties", {})
-    return properties.get("type", {}).get("const") == tag or (
-        tag in properties and option.get("required", [])[:1] == [tag]
-    )
+def _is_named(option: Schema, tag: int | str) -> bool:
+    """Whether `tag` means `option`: its ``type``, a key that it needs, or that it is a table at all."""
+    if "properties" not in option:
+        return tag in ("name", "literal")
+    kind = option["properties"].get("type", {}).get("const")
+    return tag == "table" or tag == kind or (kind is None and tag in option.get("required", ()))
 
+
+# -- what --------------------------------------------------------------------------------------------------
+
+_URL = 'not a URL; right would be "https://api.example.com/base"'
+_TABLE = "is not a table; right would be keys and values"
+_WHOLE = "is not a whole number; right would be digits"
+_NUMBER = "is not a number; right would be digits"
+_SWITCH = "is not a yes or no; right would be true or false"
+_LIST = "is not a list; right would be [ … ]"
 
 _PLAIN = {
-    "missing": "is missing",
-    "union_tag_not_found": "needs a type",
-    "too_short": "is empty",
-    "frozen_field": "can't be changed",
+    "dict_type": _TABLE,
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
+    "string_type": 'is not a text; right would be "…"',
+    "path_type": 'is not a path; right would be "/…"',
+    "is_instance_of": _URL,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+}
+_BOUNDS = {
+    "greater_than_equal": ("is too small; right would be at least {}", "ge"),
+    "less_than_equal": ("is too large; right would be at most {}", "le"),
+    "too_short": ("has too few; right would be at least {}", "min_length"),
+    "string_pattern_mismatch": ("is malformed; right would be what matches {}", "pattern"),
+}
+_EXAMPLES = {
+    "upstream": '"https://api.example.com"',
+    "token_url": '"https://login.example.com/token"',
+    "class": '"package.module:Class"',
+    "name": '"X-Api-Key"',
+    "string_to_sign": '"{method}{target}{timestamp}"',
 }
 
 
-def _text(error: Any, path: tuple[str, ...], table: Schema) -> str:  # Any: pydantic's ErrorDetails
-    kind, context = error["type"], error.get("ctx", {})
+def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDetails
+    kind, context, path = error["type"], error.get("ctx", {}), place.path
+    if kind == "extra_forbidden":
+        right = nearest(path[-1], place.table.get("properties", {}))
+        return Mistake(path, f"unknown key; right would be {right}", is_unknown=True)
+    if kind == "union_tag_invalid":
+        right = nearest(str(context["tag"]), _words(context["expected_tags"]))
+        return Mistake((*path, "type"), f"no such type; right would be {right}")
+    if kind == "union_tag_not_found":
+        kinds = [option["properties"]["type"]["const"] for option in place.options if "properties" in option]
+        return Mistake((*path, "type"), f"is missing; right would be {nearest('', kinds)}")
+    if path == ("routes",) and kind in ("too_short", "missing"):
+        return Mistake(path, "is empty; right would be at least one [routes.NAME] with an upstream")
+    if kind in _BOUNDS:
+        text, key = _BOUNDS[kind]
+        return Mistake(path, text.format(context[key]))
+    return Mistake(path, _PLAIN.get(kind) or _text(error, path))
+
+
+def _text(error: Any, path: tuple[str, ...]) -> str:  # Any: pydantic's ErrorDetails
     given = error.get("input")
-    match kind:
-        case "extra_forbidden":
-            return "unknown key; right would be " + nearest(path[-1], table.get("properties", {}))
-        case "union_tag_invalid":
-            tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            return "no such type; right would be " + nearest(str(context["tag"]), tags)
+    match error["type"]:
+        case "missing":
+            return "is missing; right would be " + (f"{path[-1]} = " + _EXAMPLES.get(path[-1], "…"))
         case "literal_error":
-            words = [word.strip().strip("'") for word in context["expected"].replace(" or ", ", ").split(",")]
+            words = _words(error["ctx"]["expected"].replace(" or ", ", "))
             return "is not allowed; right would be " + nearest(given if isinstance(given, str) else "", words)
         case "value_error":
-            return str(context["error"])
-        case "secret":
-            return str(error["msg"])
-    if kind in _PLAIN:
-        return _PLAIN[kind] + _example(kind, path)
+            return str(error["ctx"]["error"])
     return str(error["msg"]).replace("Input should be", "is wrong; right would be", 1)
 
 
-def _example(kind: str, path: tuple[str, ...]) -> str:
-    if kind == "missing" and path[-1:] == ("upstream",):
-        return '; right would be upstream = "https://api.example.com"'
-    if kind == "too_short" and path == ("routes",):
-        return "; right would be at least one [routes.NAME] with an upstream"
-    return "; right would be to give it"
+def _words(listed: str) -> list[str]:
+    return [word.strip().strip("'") for word in listed.split(",")]

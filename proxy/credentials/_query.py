@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import quote, unquote_plus
 
 import httpx
 
 _PAIR = re.compile(rb"[&;]?[^&;]*")
+_ENCODED_PERCENT = re.compile(r"%(?:25)+")
+_DEPTH = 8  # times that a name may have been encoded; ``%2525…`` counts once, however long
 
 
-def with_query(request: httpx.Request, pairs: Iterable[tuple[str, str]], safe: str = "") -> None:
-    """Add `pairs` at the end of the target; the client's of the same names make way.
-
-    The client's are found however they are encoded, and behind ``;``, too: some servers separate there.
-    """
+def with_query(request: httpx.Request, pairs: Iterable[tuple[str, str | bytes]], safe: str = "") -> None:
+    """Add `pairs` at the end of the target; the client's of the same names make way."""
     pairs = list(pairs)
-    names = {name for name, _ in pairs}
+    without_query(request, {name for name, _ in pairs})
     target: bytes = request.extensions["target"]
-    path, mark, query = target.partition(b"?")
-    kept = [pair for pair in _PAIR.findall(query) if pair and _name(pair) not in names]
-    query = b"".join(kept)
-    if kept and not _starts_query(mark, query):
-        query = query[1:]
     added = "&".join(f"{quote(name, safe='')}={quote(value, safe=safe)}" for name, value in pairs).encode()
     if added:
-        query = query + b"&" + added if query and not query.endswith((b"&", b";")) else query + added
-    request.extensions["target"] = path + (b"?" + query if query or mark else b"")
+        mark = b"?" if b"?" not in target else b"" if target.endswith((b"?", b"&", b";")) else b"&"
+        request.extensions["target"] = target + mark + added
 
 
-def _starts_query(mark: bytes, query: bytes) -> bool:
-    return bool(mark) and not query.startswith((b"&", b";"))
+def without_query(request: httpx.Request, names: Collection[str]) -> None:
+    """Take parameters of the client's out of the target.
+
+    They are found however they are encoded, and behind ``;``, too: some servers separate there.
+    """
+    target: bytes = request.extensions["target"]
+    path, mark, query = target.partition(b"?")
+    pairs = _PAIR.findall(query)
+    kept = [pair for pair in pairs if _name(pair) not in names]
+    if len(kept) == len(pairs):
+        return
+    query = b"".join(kept)
+    if _name(pairs[0]) in names and pairs[0][:1] not in (b"&", b";"):
+        query = query[1:]  # what separated the first from the second
+    request.extensions["target"] = path + mark + query
 
 
 def _name(pair: bytes) -> str:
     name = pair.lstrip(b"&;").partition(b"=")[0].decode("latin-1")
-    previous = ""
-    while name != previous:  # however often it was encoded
-        previous, name = name, unquote_plus(name)
-    return name
+    for _ in range(_DEPTH):
+        plain = unquote_plus(_ENCODED_PERCENT.sub("%", name))
+        if plain == name:
+            break
+        name = plain
+    # Some servers overlook space around a name, or what follows a NUL.
+    return name.partition("\0")[0].strip()

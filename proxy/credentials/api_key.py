@@ -6,9 +6,10 @@ from typing import Literal
 from urllib.parse import quote, unquote_plus
 
 import httpx
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from proxy.credentials import MASK, Context, Credential, Scheme
+from proxy.credentials._fields import check_field_name, field_value, is_token, set_field
 from proxy.credentials._query import with_query
 from proxy.secrets import Secret
 
@@ -21,6 +22,14 @@ class ApiKey(Credential):
     value: Secret
     place: Literal["header", "query", "cookie"] = Field(default="header", alias="in")
     prefix: str = Field(default="", pattern=r"^[ -~]*$")
+
+    @model_validator(mode="after")
+    def _named(self) -> ApiKey:
+        if self.place == "header":
+            check_field_name(self.name)
+        elif self.place == "cookie" and not is_token(self.name):
+            raise ValueError(f"{self.name} can't be a cookie's name; brackets are for query parameters")
+        return self
 
     def build(self, context: Context) -> Scheme:  # noqa: ARG002
         """As `Credential.build`."""
@@ -49,7 +58,13 @@ class HeaderKey(_KeyScheme):
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
-        request.headers[self._name] = await self._value()
+        set_field(request, self._name, (await self._value()).encode())
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`; a value with a space in it is no scheme and a token."""
+        await self._value()
+        set_field(request, self._name, f"{self._settings.prefix}{MASK}".encode())
+        return {}
 
 
 class QueryKey(_KeyScheme):
@@ -70,17 +85,20 @@ class CookieKey(_KeyScheme):
     """The key as a cookie beside the client's (RFC 6265, section 4.2)."""
 
     def _set(self, request: httpx.Request, value: str) -> None:
-        cookies = "; ".join(request.headers.get_list("cookie"))
-        pairs = [pair.strip() for pair in cookies.split(";") if pair.strip()]
-        kept = [pair for pair in pairs if unquote_plus(pair.partition("=")[0].strip()) != self._name]
-        request.headers["Cookie"] = "; ".join([*kept, f"{self._name}={value}"])
+        pairs = [pair.strip(b" \t") for pair in field_value(request, "Cookie", b";").split(b";")]
+        kept = [pair for pair in pairs if pair and _cookie_name(pair) != self._name]
+        set_field(request, "Cookie", b"; ".join([*kept, f"{self._name}={value}".encode()]))
 
     async def apply(self, request: httpx.Request) -> None:
-        """As `Scheme.apply`."""
-        self._set(request, quote(await self._value(), safe="!#$&'()*+-./:<=>?@[]^_`{|}~"))
+        """As `Scheme.apply`; what a cookie can't hold is percent-encoded, and what is encoded already stays."""
+        self._set(request, quote(await self._value(), safe="!#$%&'()*+-./:<=>?@[]^_`{|}~"))
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`."""
         await self._value()
         self._set(request, self._settings.prefix + MASK)
         return {}
+
+
+def _cookie_name(pair: bytes) -> str:
+    return unquote_plus(pair.partition(b"=")[0].strip().decode("latin-1"))

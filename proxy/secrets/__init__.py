@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag
 
@@ -18,6 +19,8 @@ from proxy.errors import SecretError
 from proxy.values import Model
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # of bytes that are not UTF-8, or of JSON's escapes
+_MISSING = object()
 
 
 class Source(Model, ABC):
@@ -31,6 +34,11 @@ class Source(Model, ABC):
 
     kind: ClassVar[str]
     pick: str | None = Field(default=None, alias="json", description="picks a field, such as a.b, of JSON")
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether an empty text was meant: it stands in the configuration itself."""
+        return False
 
     @property
     @abstractmethod
@@ -55,23 +63,24 @@ class Source(Model, ABC):
         """
         value = await self.read()
         if self.pick is not None:
-            value = self._picked(value)
+            value = self._picked(value, self.pick)
         if not value:
             raise SecretError(f"{self.where} is empty")
         if _CONTROL.search(value):
             raise SecretError(f"{self.where} holds a line break or another control character")
+        if _SURROGATE.search(value):
+            raise SecretError(f"{self.where} is not UTF-8 text")
         return value
 
-    def _picked(self, text: str) -> str:
-        assert self.pick is not None
-        try:
-            value = json.loads(text)
-            for key in self.pick.split("."):
-                value = value[int(key)] if isinstance(value, list) else value[key]
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise SecretError(f"{self.where} has no JSON field {self.pick}") from None
-        if not isinstance(value, str | int):
-            raise SecretError(f"the JSON field {self.pick} of {self.where} is not a text")
+    def _picked(self, text: str, pick: str) -> str:
+        value = _MISSING
+        # Raised outside: a JSONDecodeError has the whole text on it, and would be the context of ours.
+        with suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
+            value = _walk(json.loads(text), pick.split("."))
+        if value is _MISSING:
+            raise SecretError(f"{self.where} has no JSON field {pick}")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise SecretError(f"the JSON field {pick} of {self.where} is not a text")
         return str(value)
 
     def __repr__(self) -> str:
@@ -81,6 +90,12 @@ class Source(Model, ABC):
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
         return [(None, self.where)]
+
+
+def _walk(value: Any, keys: list[str]) -> Any:  # Any: JSON
+    for key in keys:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
 
 
 _sources = plugins.members("proxy.secrets", Source)

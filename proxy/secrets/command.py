@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import subprocess
 import time
 from typing import ClassVar
 
@@ -50,30 +51,72 @@ class Command(Source):
         return await asyncio.shield(self._running)
 
     async def _run(self) -> str:
+        value = self._text(await self._output())
+        if value:
+            self._kept = (time.monotonic() + self.ttl, value)
+        return value
+
+    async def _output(self) -> bytes:
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                limit=LIMIT,
+            transport, printed = await loop.subprocess_exec(
+                lambda: _Printed(loop), *self.command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
         except OSError as failure:
             raise SecretError(f"{self.where} can't be started: {failure.strerror}") from None
+        except ValueError:
+            raise SecretError(f"{self.where} can't be started: its words are not all text") from None
         try:
             async with asyncio.timeout(TIMEOUT):
-                output, _ = await process.communicate()
+                await printed.complete
         except TimeoutError:
             raise SecretError(f"{self.where} took longer than {TIMEOUT:.0f} s") from None
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise SecretError(f"{self.where} failed with exit code {process.returncode}")
+            # Kills it, and does not wait for what it may have started, which could hold the pipe for long.
+            transport.close()
+            await printed.exited
+        if len(printed.output) > LIMIT:
+            raise SecretError(f"{self.where} printed too much")
+        code = transport.get_returncode()
+        if code:
+            raise SecretError(f"{self.where} failed with exit code {code}")
+        return bytes(printed.output)
+
+    def _text(self, output: bytes) -> str:
         try:
-            value = output.decode().rstrip()
+            return output.decode().rstrip()
         except UnicodeDecodeError:
-            raise SecretError(f"{self.where} printed something that is not UTF-8 text") from None
-        self._kept = (time.monotonic() + self.ttl, value)
-        return value
+            pass  # raised outside: this exception has the secret on it
+        raise SecretError(f"{self.where} printed something that is not UTF-8 text")
+
+
+class _Printed(asyncio.SubprocessProtocol):
+    """What a process prints, at most `LIMIT` bytes and some.
+
+    Attributes:
+        complete: done when it has ended and closed its output, or printed too much.
+        exited: done when it has ended.
+
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.output = bytearray()
+        self.complete: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = loop.create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:  # noqa: ARG002  # asyncio's signature
+        """As its base class."""
+        assert isinstance(data, bytes)
+        if not self.complete.done():
+            self.output += data
+            if len(self.output) > LIMIT:
+                self.complete.set_result(None)
+
+    def process_exited(self) -> None:
+        """As its base class."""
+        self.exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """As its base class: it has exited, and its pipes are closed."""
+        if not self.complete.done():
+            self.complete.set_result(None)

@@ -25,15 +25,22 @@ class File(Source):
 
     async def read(self) -> str:
         """As `Source.read`; one ``stat`` when nothing changed."""
-        path = self.file.expanduser()
         try:
+            path = self.file.expanduser()
             stat = path.stat()
             # A mounted secret is replaced by a rename, an edited one keeps its inode.
             state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._seen is None or self._seen[0] != state:
-                self._seen = (state, path.read_text(encoding="utf-8").rstrip())
+                self._seen = (state, self._text(path.read_bytes()))
         except OSError as failure:
             raise SecretError(f"{self.where} can't be read: {failure.strerror}") from None
-        except UnicodeDecodeError:
-            raise SecretError(f"{self.where} is not UTF-8 text") from None
+        except (ValueError, RuntimeError):
+            raise SecretError(f"{self.where} is no path on this machine") from None
         return self._seen[1]
+
+    def _text(self, content: bytes) -> str:
+        try:
+            return content.decode("utf-8-sig").rstrip()
+        except UnicodeDecodeError:
+            pass  # raised outside: this exception has the secret on it
+        raise SecretError(f"{self.where} is not UTF-8 text")

@@ -31,6 +31,11 @@ class Literal(Source):
         return {"type": "string"}
 
     @property
+    def is_blank(self) -> bool:
+        """As `Source.is_blank`."""
+        return not self.value.get_secret_value()
+
+    @property
     def where(self) -> str:
         """As `Source.where`."""
         return "the configuration"

@@ -1,0 +1,142 @@
+"""What no key can tell alone: names that lead nowhere, routes in each other's way, listeners that are too open.
+
+Each function is given what it judges and yields mistakes; where a configuration is wrong elsewhere, too, it is
+given the parts that are right.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from proxy.credentials import Credential
+from proxy.errors import ConfigError
+from proxy.gateway.route import RouteSettings
+from proxy.layers import KeyPath, Table
+from proxy.listeners import kind
+from proxy.mistakes import Mistake, nearest
+from proxy.secrets import Source
+from proxy.transport.tls import TlsSettings, context
+from proxy.values import split_words
+
+# These are written as secrets, since they may come from the same places, but may be known.
+_IDENTIFIERS = frozenset({"username", "client_id", "key_id"})
+
+
+def references(table: Table) -> Iterator[Mistake]:
+    """Names of credentials that don't exist; judged as written, so that other mistakes don't hide them."""
+    known = list(_tables(table, "credentials"))
+    wanted: list[tuple[KeyPath, object]] = []
+    for name, credential in _tables(table, "credentials").items():
+        wanted += _members(("credentials", name), credential)
+    for name, route in _tables(table, "routes").items():
+        path = ("routes", name, "credential")
+        credential = route.get("credential") if isinstance(route, dict) else None
+        wanted += [(path, credential)] if isinstance(credential, str) else _members(path, credential)
+    for path, name in wanted:
+        if isinstance(name, str) and name not in known and name != "none":
+            right = nearest(name, known) if known else f'"none", or a table [credentials.{name}]'
+            yield Mistake(path, f"no such credential; right would be {right}")
+
+
+def _tables(table: Table, key: str) -> Table:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _members(path: KeyPath, credential: object) -> list[tuple[KeyPath, object]]:
+    members = split_words(credential.get("credentials")) if isinstance(credential, dict) else None
+    return [((*path, "credentials"), member) for member in members] if isinstance(members, list) else []
+
+
+def cycles(credentials: Mapping[str, Credential]) -> Iterator[Mistake]:
+    """Credentials that need each other."""
+    for name in credentials:
+        if name in _reachable(credentials, name):
+            yield Mistake(("credentials", name, "credentials"), "leads back to itself; right would be without that")
+
+
+def _reachable(credentials: Mapping[str, Credential], name: str) -> set[str]:
+    found: set[str] = set()
+    pending = list(credentials[name].named())
+    while pending:
+        member = pending.pop()
+        if member not in found and member in credentials:
+            found.add(member)
+            pending += credentials[member].named()
+    return found
+
+
+def overlaps(routes: Mapping[str, RouteSettings], listen: Iterable[str], admin: str) -> Iterator[Mistake]:
+    """Two routes that match the same requests, and addresses that are wanted for two things."""
+    seen: dict[tuple[str | None, str | None, str], str] = {}
+    listen = list(listen)
+    for name, route in routes.items():
+        other = seen.setdefault((route.listen, route.host, route.prefix), name)
+        if other != name:
+            yield Mistake(
+                ("routes", name),
+                f"matches the same requests as routes.{other}; right would be another prefix, host or listen",
+            )
+        if route.listen in listen or (route.listen and route.listen == admin):
+            yield Mistake(("routes", name, "listen"), "is an address of [server], too; right would be one of its own")
+    if len(set(listen)) < len(listen):
+        yield Mistake(("server", "listen"), "names an address twice; right would be once")
+    if admin in listen and not admin.endswith(":0"):
+        yield Mistake(("server", "admin"), "is an address of server.listen, too; right would be one of its own")
+
+
+def exposed(listened: Iterable[tuple[KeyPath, str]], wants: str) -> Iterator[Mistake]:
+    """Listeners beyond this machine, which want a reason."""
+    for path, address in listened:
+        if address and not kind(address).is_local(address):
+            yield Mistake(path, f"is beyond this machine; right would be 127.0.0.1, or {wants}")
+
+
+def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[Mistake]:
+    """A secret that others can read, since they can read the `file` that says `table`, is none."""
+    if not file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        return
+    for path in secrets:
+        if path[-1] not in _IDENTIFIERS and isinstance(_at(table, path), str):
+            yield Mistake(
+                path,
+                f"a secret stands in a file that others can read; right would be chmod 600 {file}, or {{ env = … }}",
+            )
+
+
+def empty(secrets: Iterable[KeyPath], table: Table) -> Iterator[Mistake]:
+    """Secrets that are empty, as those are which a variable that is not set was to fill."""
+    for path in secrets:
+        if _at(table, path) == "":
+            yield Mistake(path, "is empty; right would be a secret, or no such key")
+
+
+def _at(table: Table, path: KeyPath) -> object:
+    value: object = table
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def certificates(routes: Mapping[str, RouteSettings]) -> Iterator[Mistake]:
+    """Files that are missing, or no certificates."""
+    for name, route in routes.items():
+        path, tls = ("routes", name, "tls"), route.tls
+        missing = [key for key in ("ca", "cert", "key") if not _exists(getattr(tls, key))]
+        yield from (Mistake((*path, key), "there is no such file; right would be a PEM file") for key in missing)
+        if tls.key is not None and tls.cert is None:
+            yield Mistake((*path, "key"), "is the key of no certificate; right would be cert, too")
+        elif not missing and tls != TlsSettings():
+            try:
+                context(tls)
+            except ConfigError:
+                yield Mistake(path, "can't be used; right would be PEM files, and a key that belongs to cert")
+
+
+def _exists(file: Path | None) -> bool:
+    try:
+        return file is None or file.is_file()
+    except OSError:
+        return False

@@ -1,0 +1,51 @@
+"""Header fields as bytes.
+
+``httpx.Headers`` takes texts and encodes them as the other fields happen to be encoded. What is signed has to
+be what is sent, and what a client sent has to stay as it was.
+"""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+")
+# These frame the message or say whose it is; a credential has no business there.
+_NOT_OURS = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` can be the name of a field or a cookie (RFC 9110, section 5.6.2)."""
+    return bool(_TOKEN.fullmatch(text))
+
+
+def check_field_name(name: str) -> None:
+    """See that a credential may set the field `name`.
+
+    Raises:
+        ValueError: it is no name of a field, or of one that the proxy sets itself.
+
+    """
+    if not is_token(name):
+        raise ValueError(f"{name!r} is not the name of a header field")
+    if name.lower() in _NOT_OURS:
+        raise ValueError(f"{name} is set by the proxy itself")
+
+
+def field_value(request: httpx.Request, name: str, separator: bytes = b", ") -> bytes:
+    """Return the values of a field as they are sent, joined; empty if there is none."""
+    wanted = name.lower().encode()
+    return separator.join(value for key, value in request.headers.raw if key.lower() == wanted)
+
+
+def set_field(request: httpx.Request, name: str, value: bytes) -> None:
+    """Put a field in the place of all of its name."""
+    remove_field(request, name)
+    request.headers = httpx.Headers([*request.headers.raw, (name.encode(), value)])
+
+
+def remove_field(request: httpx.Request, name: str) -> None:
+    """Take out all fields of a name."""
+    wanted = name.lower().encode()
+    request.headers = httpx.Headers([field for field in request.headers.raw if field[0].lower() != wanted])

@@ -1,0 +1,122 @@
+"""The gateway: whatever goes wrong becomes the answer that it is, and nothing of it shows."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from proxy.credentials import Scheme
+from proxy.errors import ConnectionRefused
+from proxy.gateway import Answer, Entrance, Inbound, Story
+from proxy.gateway.exchange import Exchange
+from proxy.gateway.forward import Gateway
+from proxy.gateway.guard import Guard
+from proxy.gateway.retry import RetrySettings
+from proxy.gateway.route import Route, RouteSettings
+from proxy.gateway.table import RouteTable
+from proxy.gateway.upstream import Upstream
+from tests.doubles import HurriedClock, Script
+
+ORIGIN = "http://localhost:3000"
+
+
+class Case:
+    """A gateway with one route over a script."""
+
+    def __init__(self, *steps: Any, **guard: Any) -> None:
+        self.script = Script(*steps)
+        self.defects: list[Exception] = []
+        settings = RouteSettings.model_validate({"upstream": "https://api.test", "prefix": "/api"})
+        upstream = Upstream(settings.upstream, self.script, Script())
+        scheme = Scheme()
+        exchange = Exchange(upstream, scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1))
+        self.route = Route("api", settings, exchange, scheme, settings.limits, settings.timeout)
+        self.gateway = Gateway(Guard(allowed_origins=[ORIGIN], **guard), RouteTable([self.route]), self.defects.append)
+
+    def inbound(self, *fields: tuple[bytes, bytes], method: str = "GET", target: bytes = b"/api/x") -> Inbound:
+        headers = [(b"Host", b"localhost"), *fields]
+        return Inbound(method, target, headers, (1, 1), Entrance("here"), Story(method, "/api/x", 0.0))
+
+    async def send(self, *fields: tuple[bytes, bytes], **request: Any) -> Answer:
+        return await self.gateway(self.inbound(*fields, **request))
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    assert isinstance(answer.body, bytes)
+    body: dict[str, Any] = json.loads(answer.body)
+    return body
+
+
+async def test_a_request_goes_its_way() -> None:
+    case = Case(200)
+    inbound = case.inbound()
+    answer = await case.gateway(inbound)
+    assert answer.status == 200
+    assert inbound.story.route == "api"
+
+
+@pytest.mark.parametrize(
+    ("step", "request_", "status", "error"),
+    [
+        (ConnectionRefused(), {}, 502, "connection_refused"),
+        (200, {"target": b"/other"}, 404, "destination_not_found"),
+        (200, {"method": "TRACE"}, 405, "http_request_denied"),
+        (200, {"target": b"/api/../x"}, 400, "http_request_error"),
+    ],
+)
+async def test_an_error_of_ours_is_told_apart_from_the_apis(
+    step: Any, request_: dict[str, Any], status: int, error: str
+) -> None:
+    case = Case(step)
+    answer = await case.send(**request_)
+    fields = dict(answer.headers)
+    assert answer.status == status
+    assert fields[b"Content-Type"] == b"application/problem+json"
+    assert fields[b"Proxy-Status"].startswith(b"countersign; error=" + error.encode())
+    body = told(answer)
+    assert set(body) == {"type", "title", "status", "detail", "route", "request_id"}
+    assert body["status"] == status
+
+
+async def test_a_defect_of_ours_is_no_500_and_shows_nothing() -> None:
+    case = Case(RuntimeError("s3cret"))
+    answer = await case.send()
+    assert answer.status == 502
+    assert b"proxy_internal_error" in dict(answer.headers)[b"Proxy-Status"]
+    assert "s3cret" not in str(told(answer))
+    assert [str(defect) for defect in case.defects] == ["s3cret"]
+
+
+async def test_a_preflight_of_an_allowed_origin_is_answered_here() -> None:
+    case = Case()
+    answer = await case.send((b"Origin", ORIGIN.encode()), (b"Access-Control-Request-Method", b"PUT"), method="OPTIONS")
+    assert answer.status == 204
+    assert dict(answer.headers)[b"Access-Control-Allow-Methods"] == b"PUT"
+    assert not case.script.requests
+
+
+async def test_a_page_of_an_allowed_origin_can_read_our_errors() -> None:
+    case = Case(ConnectionRefused())
+    answer = await case.send((b"Origin", ORIGIN.encode()))
+    assert dict(answer.headers)[b"Access-Control-Allow-Origin"] == ORIGIN.encode()
+
+
+async def test_calls_of_our_own_need_no_client_token() -> None:
+    from proxy.secrets.literal import Literal
+
+    token = Literal.model_validate("let me in")
+    case = Case(200, ConnectionRefused(), client_token=token)
+    assert (await case.send()).status == 407
+    assert (await case.gateway.call(case.inbound())).status == 200
+    assert (await case.gateway.call(case.inbound())).status == 502
+
+
+async def test_prepare_tells_the_route_and_the_request() -> None:
+    case = Case()
+    route, request = case.gateway.prepare(case.inbound())
+    assert route is case.route
+    assert request.extensions["target"] == b"/x"
+    await case.gateway.aclose()

@@ -1,0 +1,233 @@
+"""The process: listening, reloading, ending."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from proxy.app import App
+from proxy.config import Settings, load
+from proxy.errors import ConfigError, CountersignError
+from proxy.listeners import ListenError
+from proxy.log import Log
+from tests.conftest import Start
+from tests.doubles import raw_server, read_head
+
+
+def settings(upstream: str = "http://127.0.0.1:1", **server: Any) -> Settings:
+    return load(
+        overrides={
+            "server": {"listen": ["127.0.0.1:0"], "admin": "", **server},
+            "tokens": {"store": "memory"},
+            "routes": {"api": {"upstream": upstream, "retry": {"attempts": 1}}},
+        },
+        use_file=False,
+    )
+
+
+async def get(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(url)
+
+
+async def named(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    await writer.drain()
+
+
+async def test_it_says_where_it_listens(start: Start) -> None:
+    running = await start({"routes": {"api": {"upstream": "http://127.0.0.1:1"}}, "server": {"admin": "127.0.0.1:0"}})
+    assert running.app.addresses == [running.url]
+    assert running.app.status_url is not None
+    assert "/?token=" in running.app.status_url
+    assert [route.name for route in running.app.routes] == ["api"]
+
+
+async def test_a_configured_admin_token_is_never_shown(start: Start) -> None:
+    running = await start(
+        {
+            "routes": {"api": {"upstream": "http://127.0.0.1:1"}},
+            "server": {"admin": "127.0.0.1:0", "admin_token": "hush"},
+        }
+    )
+    assert running.app.status_url is not None
+    assert running.app.status_url.endswith("/")
+
+
+async def test_a_missing_admin_token_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(settings(admin_token={"env": "NOT_THERE"}), Log(io.StringIO()))
+    with pytest.raises(ConfigError, match=r"server\.admin_token"):
+        await app.start()
+
+
+async def test_a_taken_address_is_told_and_nothing_is_left_open() -> None:
+    first = App(settings(), Log(io.StringIO()))
+    await first.start()
+    taken = first.addresses[0].removeprefix("http://")
+    second = App(settings(listen=["127.0.0.1:0", taken]), Log(io.StringIO()))
+    with pytest.raises(ListenError, match="in use"):
+        await second.start()
+    await first.aclose()
+
+
+async def test_an_upstream_that_is_this_very_process_is_508(start: Start) -> None:
+    from proxy.listeners.tcp import Tcp
+
+    assert Tcp.is_local("127.0.0.1:0")
+    running = await start({"routes": {"api": {"upstream": "http://127.0.0.1:9"}}})
+    running.app._now.gateway.table.routes[0].exchange.upstream.url = httpx.URL(running.url)
+    running.app._now.mark_loops({running.port})
+    assert (await get(running.url)).status_code == 508
+
+
+# -- reload ----------------------------------------------------------------------------------------------
+
+
+class Reloading:
+    """An app whose configuration is what `next` says."""
+
+    def __init__(self, first: Settings) -> None:
+        self.next: Settings | CountersignError = first
+        self.lines = io.StringIO()
+        self.app = App(first, Log(self.lines, "json"), reread=self._reread)
+
+    def _reread(self) -> Settings:
+        if isinstance(self.next, CountersignError):
+            raise self.next
+        return self.next
+
+
+async def test_a_reload_takes_over_routes_and_listeners(tmp_path: Path) -> None:
+    async with raw_server(named) as port:
+        case = Reloading(settings())
+        await case.app.start()
+        old = case.app.addresses[0]
+        assert (await get(old)).status_code == 502
+        socket = tmp_path / "x.sock"
+        case.next = settings(f"http://127.0.0.1:{port}", listen=["127.0.0.1:0", f"unix:{socket}"])
+        await case.app.reload()
+        assert case.app.addresses == [old, f"unix:{socket}"]
+        assert (await get(old)).text == "ok"
+        case.next = settings(f"http://127.0.0.1:{port}")
+        await case.app.reload()
+        assert not socket.exists()
+        await case.app.aclose()
+    assert "reloaded" in case.lines.getvalue()
+
+
+async def test_a_broken_configuration_leaves_the_old_one_serving() -> None:
+    async with raw_server(named) as port:
+        case = Reloading(settings(f"http://127.0.0.1:{port}"))
+        await case.app.start()
+        url = case.app.addresses[0]
+        case.next = ConfigError("routes.api: is wrong")
+        await case.app.reload()
+        assert (await get(url)).text == "ok"
+        case.next = settings(listen=["127.0.0.1:0", "192.0.2.1:1"], trust_network=True)
+        await case.app.reload()
+        assert (await get(url)).text == "ok"
+        assert case.app.addresses == [url]
+        await case.app.aclose()
+    assert case.lines.getvalue().count("reload failed") == 2
+    assert "routes.api: is wrong" in case.lines.getvalue()
+
+
+async def test_a_reload_lets_requests_under_way_end() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with raw_server(slow) as port:
+        case = Reloading(settings(f"http://127.0.0.1:{port}"))
+        await case.app.start()
+        waiting = asyncio.create_task(get(case.app.addresses[0]))
+        await asked.wait()
+        await case.app.reload()
+        go_on.set()
+        assert (await waiting).text == "ok"
+        await case.app.aclose()
+
+
+async def test_without_a_file_there_is_nothing_to_reload() -> None:
+    app = App(settings(), Log(io.StringIO()))
+    await app.start()
+    await app.reload()
+    await app.aclose()
+
+
+async def test_another_store_is_opened_by_a_reload(tmp_path: Path) -> None:
+    case = Reloading(settings())
+    await case.app.start()
+    other = case.next.model_copy(  # type: ignore[union-attr]
+        update={"tokens": case.app.settings.tokens.model_copy(update={"store": "file", "path": tmp_path / "t.json"})}
+    )
+    case.next = other
+    await case.app.reload()
+    await case.app.aclose()
+    assert "reloaded" in case.lines.getvalue()
+
+
+# -- the end ---------------------------------------------------------------------------------------------
+
+
+async def test_a_signal_drains_and_a_second_one_ends_at_once() -> None:
+    asked = asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with raw_server(never) as port:
+        app = App(settings(f"http://127.0.0.1:{port}", shutdown_grace="1h"), Log(io.StringIO()))
+        await app.start()
+        serving = asyncio.create_task(app.serve_until_signal())
+        request = asyncio.create_task(get(app.addresses[0]))
+        await asked.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await serving
+        with pytest.raises(httpx.HTTPError):
+            await request
+
+
+async def test_sighup_reloads() -> None:
+    case = Reloading(settings())
+    await case.app.start()
+    serving = asyncio.create_task(case.app.serve_until_signal())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(5):
+        while "reloaded" not in case.lines.getvalue():
+            await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(5):
+        await serving
+
+
+async def test_a_defect_is_told_by_its_place_and_not_by_its_text() -> None:
+    lines = io.StringIO()
+    app = App(settings(), Log(lines, "json"))
+    try:
+        raise RuntimeError("s3cret")
+    except RuntimeError as failure:
+        app.defect(failure)
+    assert "RuntimeError" in lines.getvalue()
+    assert "test_app.py" in lines.getvalue()
+    assert "s3cret" not in lines.getvalue()

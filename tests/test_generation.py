@@ -1,0 +1,86 @@
+"""What one configuration is made into."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from proxy.config import load
+from proxy.errors import ConfigError
+from proxy.generation import Generation, Surroundings
+from proxy.stores.memory import MemoryStore
+from tests.doubles import FakeClock
+
+
+def generation(table: dict[str, Any]) -> Generation:
+    surroundings = Surroundings(
+        FakeClock(), Random(1), lambda credential, outcome: None, lambda text: None, lambda failure: None
+    )
+    settings = load(overrides={"tokens": {"store": "memory"}, **table}, use_file=False)
+    return Generation(settings, MemoryStore(), surroundings)
+
+
+async def test_routes_that_name_the_same_credential_share_it() -> None:
+    made = generation(
+        {
+            "routes": {
+                "a": {"prefix": "/a", "upstream": "https://api.test", "credential": "key"},
+                "b": {"prefix": "/b", "upstream": "https://api.test", "credential": "key"},
+                "c": {"prefix": "/c", "upstream": "https://api.test", "credential": {"type": "bearer", "token": "x"}},
+                "d": {"prefix": "/d", "upstream": "https://api.test"},
+            },
+            "credentials": {"key": {"type": "bearer", "token": "x"}},
+        }
+    )
+    a, b, c, d = (route.scheme for route in made.gateway.table.routes)
+    assert a is b
+    assert len({id(a), id(c), id(d)}) == 3
+    await made.aclose()
+
+
+async def test_a_credential_may_be_called_none() -> None:
+    made = generation(
+        {
+            "routes": {"a": {"upstream": "https://api.test", "credential": "none"}},
+            "credentials": {"none": {"type": "bearer", "token": "x"}},
+        }
+    )
+    assert made.gateway.table.routes[0].scheme.fields == {b"authorization"}
+    await made.aclose()
+
+
+async def test_global_keys_hold_where_the_route_has_none_of_its_own() -> None:
+    made = generation(
+        {
+            "retry": {"attempts": 7, "backoff": "1s"},
+            "routes": {"a": {"upstream": "https://api.test", "retry": {"backoff": "2s"}}},
+        }
+    )
+    retry = made.gateway.table.routes[0].exchange._retry
+    assert (retry.attempts, retry.backoff) == (7, 2.0)
+    await made.aclose()
+
+
+@pytest.mark.parametrize(
+    ("upstream", "own", "is_loop"),
+    [
+        ("http://127.0.0.1:8080", {8080}, True),
+        ("http://localhost:8080/x", {8080}, True),
+        ("http://[::1]:8080", {8080}, True),
+        ("http://127.0.0.1:8081", {8080}, False),
+        ("https://api.test:8080", {8080}, False),
+        ("https://localhost", {443}, True),
+    ],
+)
+async def test_an_upstream_that_is_ourselves_is_known(upstream: str, own: set[int], is_loop: bool) -> None:
+    made = generation({"routes": {"a": {"upstream": upstream}}})
+    made.mark_loops(own)
+    assert made.gateway.table.routes[0].exchange.upstream.is_loop is is_loop
+    await made.aclose()
+
+
+async def test_a_missing_certificate_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.pem"):
+        generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})
