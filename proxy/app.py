@@ -57,7 +57,7 @@ class App:
         self.metrics = Metrics(lambda: self._server.connections.busy, lambda: self._now.expiries())
         self._surroundings = Surroundings(
             self.clock,
-            random or Random(),
+            random or Random(),  # noqa: S311  # jitter
             self.metrics.renewal,
             log.warning,
             self.defect,  # jitter

@@ -1,67 +1,94 @@
-"""The configuration as a whole: composes the models that the modules own, and reads where values come from.
+"""The configuration as a whole: composes the models that the modules own, and reads it.
 
-Command line > environment > ``.env`` > secrets directory > file > default. Every mistake is told, all of them
-at once, with where it stands, its key path, what is wrong and what would be right.
+Every mistake is told, all of them at once, with where it stands, its key path, what is wrong and what would be
+right.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-import tomllib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from proxy import environment, plugins
+from proxy import consistency, plugins
 from proxy.credentials import Credential, CredentialTable
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, StoreError
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.route import RouteSettings, TimeoutSettings
+from proxy.gateway.route import Host, RouteSettings, TimeoutSettings
+from proxy.layers import ADMIN, PREFIX, KeyPath, Layer, Table, gather, merged
 from proxy.listeners import Address, kind
 from proxy.mistakes import Mistake, explain, nearest
-from proxy.secrets import Secret, Source
+from proxy.secrets import Secret, Source, is_secret_table
 from proxy.stores import Store
 from proxy.stores.file import default_path
-from proxy.values import Duration, Model, Words, split_words
+from proxy.values import Duration, Model, split_words
 
-PREFIX = "COUNTERSIGN_"
-SECRETS_DIRECTORY = Path("/run/secrets")
-# Of our own, but no keys: what names the file, and the example's name for the store's key.
-_NO_KEYS = frozenset({"COUNTERSIGN_CONFIG", "COUNTERSIGN_STORE_KEY"})
-
-Table = dict[str, Any]  # Any: TOML
 if TYPE_CHECKING:
     StoreName = str
 else:
     StoreName = Literal[tuple(store.scheme for store in plugins.members("proxy.stores", Store))]
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s/?#@*,]+/?", value):
+        raise ValueError('not an origin; right would be "http://localhost:3000"')
+    return value
+
+
+def _admin(value: str) -> str:
+    if value:
+        kind(value).check(value)
+    return value
+
+
+def _one(value: object) -> object:
+    return 1 if value == "1" else value  # as a variable has it
+
+
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)]
+Hosts = Annotated[tuple[Host, ...], BeforeValidator(split_words)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_words)]
+
+
 class ServerSettings(ConnectionSettings):
     """``[server]``."""
 
-    listen: Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)] = ("127.0.0.1:8080",)
-    admin: Address | Literal[""] = "127.0.0.1:8081"
-    workers: Literal[1] = 1
+    listen: Addresses = ("127.0.0.1:8080",)
+    admin: Annotated[str, AfterValidator(_admin)] = ADMIN
+    workers: Annotated[Literal[1], BeforeValidator(_one)] = 1
     shutdown_grace: Duration = 8.0
-    allowed_hosts: Words = ()
-    allowed_origins: Words = ()
+    allowed_hosts: Hosts = ()
+    allowed_origins: Origins = ()
     client_token: Secret | None = None
     admin_token: Secret | None = None
     trust_network: bool = False
+
+
+def _path() -> Path:
+    try:
+        return default_path()
+    except StoreError:
+        return Path()  # for a user without a home
 
 
 class TokenSettings(Model):
     """``[tokens]``."""
 
     store: StoreName = "file"
-    path: Path = Field(default_factory=default_path)
+    path: Path = Field(default_factory=_path)
     key: Secret | None = None
+
+    @model_validator(mode="after")
+    def _placed(self) -> TokenSettings:
+        if self.store == "file" and self.path == Path():
+            raise ValueError('there is no home directory to keep tokens in; right would be path = "/…/tokens.json"')
+        return self
 
 
 class Settings(BaseSettings):
@@ -71,17 +98,28 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        enable_decoding=False,
         title="countersign.toml",
     )
 
     server: ServerSettings = ServerSettings()
-    tokens: TokenSettings = TokenSettings()
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
     retry: RetrySettings = RetrySettings()
     timeout: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
     routes: dict[str, RouteSettings] = Field(default={}, min_length=1)
     credentials: dict[str, CredentialTable] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load` has merged, which knows where each value came from, and nothing else."""
+        return (init_settings,)
 
     def effective(self, route: RouteSettings) -> tuple[RetrySettings, TimeoutSettings, LimitSettings]:
         """What holds for a route: its own keys, and the global ones for the rest."""
@@ -91,21 +129,22 @@ class Settings(BaseSettings):
             _over(self.limits, route.limits),
         )
 
-    def in_use(self) -> Iterator[tuple[str, Credential]]:
-        """Key path and settings of every credential, inline ones included."""
+    def secrets(self) -> Iterator[tuple[KeyPath, Source]]:
+        """Key path and source of every secret, those of inline credentials included."""
+        for section, table in (("server", self.server), ("tokens", self.tokens)):
+            for key in type(table).model_fields:
+                value = getattr(table, key)
+                if isinstance(value, Source):
+                    yield (section, key), value
+        for path, credential in self._used():
+            yield from (((*path, key), source) for key, source in credential.secrets())
+
+    def _used(self) -> Iterator[tuple[KeyPath, Credential]]:
         for name, credential in self.credentials.items():
-            yield f"credentials.{name}", credential
+            yield ("credentials", name), credential
         for name, route in self.routes.items():
             if isinstance(route.credential, Credential):
-                yield f"routes.{name}.credential", route.credential
-
-    def secrets(self) -> Iterator[tuple[str, Source]]:
-        """Key path and source of every secret."""
-        owned = (("server.client_token", self.server.client_token), ("server.admin_token", self.server.admin_token),
-                 ("tokens.key", self.tokens.key))  # fmt: skip
-        yield from ((path, source) for path, source in owned if source is not None)
-        for path, credential in self.in_use():
-            yield from ((f"{path}.{key}", source) for key, source in credential.secrets())
+                yield ("routes", name, "credential"), route.credential
 
 
 T = TypeVar("T", bound=Model)
@@ -115,28 +154,14 @@ def _over(general: T, own: T) -> T:
     return general.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
 
-# -- finding and reading -----------------------------------------------------------------------------------
-
-
-def find() -> Path | None:
-    """Return the configuration file that is used when none is named."""
-    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    named = environment.variables.get("COUNTERSIGN_CONFIG")
-    if named:
-        return Path(named)
-    places = (
-        Path("countersign.toml"),
-        Path(home, "countersign/countersign.toml"),
-        Path("/etc/countersign/countersign.toml"),
-    )
-    return next((place for place in places if place.is_file()), None)
+# -- reading -----------------------------------------------------------------------------------------------
 
 
 def load(path: Path | None = None, overrides: Table | None = None, *, use_file: bool = True) -> Settings:
     """Read the configuration.
 
     Args:
-        path: the file; None for the one that `find` finds.
+        path: the file; None for the one that `layers.find` finds.
         overrides: what the command line says, as the file would have it.
         use_file: False if there shall be no file at all.
 
@@ -144,120 +169,90 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
         ConfigError: with every mistake.
 
     """
-    environment.read_dotenv()
-    table: Table = {}
-    if use_file:
-        path = path or find()
-        if path is None:
-            raise ConfigError(
-                "no configuration found: neither --config nor $COUNTERSIGN_CONFIG is given, and there is no "
-                "./countersign.toml; right would be `countersign run --to URL`, `countersign demo` or a file"
-            )
-        table = read(path)
-    sources = _layers(path, table, overrides or {})
-    merged: Table = {}
-    for _, layer in sources:
-        merged = _merged(merged, layer)
-    mistakes = [*_unknown_variables(table), *_references(merged)]
-    settings: Settings | None = None
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as failure:
-        mistakes += explain(failure, Settings.model_json_schema(mode="validation"))
-    if settings is not None:
-        mistakes += [*_conflicts(settings), *_exposure(settings), *_readable(settings, path, table)]
-    if mistakes or settings is None:
-        raise ConfigError("\n".join(_located(mistake, sources) for mistake in sorted(set(mistakes))))
+    layers = gather(path, overrides or {}, use_file=use_file)
+    mistakes = _strangers(layers)
+    table = merged(layers, is_secret_table)
+    settings, found = _validated(table)
+    mistakes |= {*found, *consistency.references(table), *_inconsistent(settings, found, table, layers)}
+    if mistakes:
+        raise ConfigError("\n".join(_located(mistake, layers) for mistake in sorted(mistakes)))
     return settings
 
 
-def read(path: Path) -> Table:
-    """Parse a TOML file.
+_STAND_IN: Table = {"": {"upstream": "http://localhost"}}  # where no route is left
 
-    Raises:
-        ConfigError: it is missing, unreadable or no TOML.
 
-    """
+def _validated(table: Table) -> tuple[Settings, set[Mistake]]:
+    """Return what is right in a configuration, and the mistakes in the rest."""
+    mistakes: set[Mistake] = set()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as failure:
-        raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as failure:
-        raise ConfigError(f"{path}: is not TOML: {failure}") from None
+        return Settings.model_validate(table), mistakes
+    except ValidationError as failure:
+        mistakes |= _explained(failure)
+    try:  # without unknown keys, so that they don't hide what stands beside them
+        Settings.model_validate(_without(table, {mistake.path for mistake in mistakes if mistake.is_unknown}))
+    except ValidationError as failure:
+        mistakes |= _explained(failure)
+    # No route and no credential depends on another one, no key of the other tables on its neighbour.
+    rest = _without(table, {mistake.path[:2] for mistake in mistakes})
+    return Settings.model_validate({**rest, "routes": rest.get("routes") or _STAND_IN}), mistakes
 
 
-class _Flat(EnvSettingsSource):
-    """Names such as ``COUNTERSIGN_SERVER__LISTEN``, wherever they come from."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = {name.lower(): value for name, value in variables.items()}
-        super().__init__(Settings, env_prefix=PREFIX, env_nested_delimiter="__", case_sensitive=False)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._variables
+def _explained(failure: ValidationError) -> set[Mistake]:
+    return set(explain(failure, Settings.model_json_schema(mode="validation")))
 
 
-def _layers(path: Path | None, table: Table, overrides: Table) -> list[tuple[str, Table]]:
-    """Where values come from, the weakest first."""
-    process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
-    return [
-        (str(path), table),
-        (str(SECRETS_DIRECTORY), _Flat(_secret_files())()),
-        (".env", _Flat(dotenv)()),
-        ("environment", _Flat(process)()),
-        ("command line", overrides),
-    ]
+def _without(table: Table, paths: set[KeyPath]) -> Table:
+    kept = {key: value for key, value in table.items() if (key,) not in paths}
+    for key, value in kept.items():
+        below = {path[1:] for path in paths if path[0] == key}
+        if below and isinstance(value, dict):
+            kept[key] = _without(value, below)
+    return kept
 
 
-def _secret_files() -> dict[str, str]:
-    if not SECRETS_DIRECTORY.is_dir():
-        return {}
-    found = {}
-    for file in SECRETS_DIRECTORY.iterdir():
-        if file.name.upper().startswith(PREFIX) and file.is_file():
-            try:
-                found[file.name] = file.read_text(encoding="utf-8").rstrip()
-            except (OSError, UnicodeDecodeError):
-                raise ConfigError(f"{file}: can't be read as UTF-8 text") from None
-    return found
+def _inconsistent(settings: Settings, found: set[Mistake], table: Table, layers: list[Layer]) -> Iterator[Mistake]:
+    """What no key can tell alone; what is wrong already is not judged again."""
+    server, routes = settings.server, settings.routes
+    secrets = [path for path, _ in settings.secrets()]
+    yield from consistency.overlaps(routes, server.listen, server.admin)
+    yield from consistency.cycles(settings.credentials)
+    yield from consistency.certificates(routes)
+    yield from consistency.empty(secrets, table)
+    for layer in layers:
+        if layer.file is not None:
+            yield from consistency.readable(secrets, layer.file, layer.table)
+    wrong = {mistake.path[1] for mistake in found if mistake.path[:1] == ("server",) and len(mistake.path) > 1}
+    if server.client_token is None and not server.trust_network and not wrong & {"client_token", "trust_network"}:
+        listened: list[tuple[KeyPath, str]] = [(("server", "listen"), address) for address in server.listen]
+        listened += [(("routes", name, "listen"), route.listen or "") for name, route in routes.items()]
+        yield from consistency.exposed(listened, "server.client_token, or server.trust_network = true")
+    if server.admin_token is None and "admin_token" not in wrong:
+        yield from consistency.exposed([(("server", "admin"), server.admin)], "server.admin_token")
 
 
-def _merged(below: Table, above: Table) -> Table:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+def _located(mistake: Mistake, layers: list[Layer]) -> str:
+    """Say where a mistake stands: in the strongest of the layers that have most of its key path."""
+    if mistake.place:
+        return f"{mistake.place}: {mistake}"
+    depths = [layer.depth(mistake.path) for layer in layers]
+    layer = layers[0] if not any(depths) else layers[max(range(len(layers)), key=lambda at: (depths[at], at))]
+    return f"{layer.place(mistake.path)}: {mistake}"
 
 
-# -- mistakes that concern more than one key ---------------------------------------------------------------
-
-
-def _located(mistake: Mistake, sources: list[tuple[str, Table]]) -> str:
-    """Say where a mistake stands: in the strongest layer that has its key."""
-    for name, layer in reversed(sources):
-        value: object = layer
-        for key in mistake.path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            if name == "environment":
-                name = "environment variable " + PREFIX + "__".join(mistake.path).upper()
-            return f"{name}: {mistake}"
-    return f"{sources[0][0]}: {mistake}"
-
-
-def _unknown_variables(table: Table) -> Iterator[Mistake]:
-    """A mistyped variable would be ignored in silence."""
-    named = _NO_KEYS | set(_env_secrets(table))
-    known = [PREFIX + key.upper() for key in Settings.model_fields]
-    for variables in environment.variables.maps:
-        for name in variables:
-            if name.startswith(PREFIX) and name not in named and name.split("__")[0] not in known:
-                yield Mistake((), f"the environment variable {name} means nothing; right would be " + nearest(
-                    name.split("__")[0], known, "one that begins with"
-                ))  # fmt: skip
+def _strangers(layers: list[Layer]) -> set[Mistake]:
+    """Take away variables that mean nothing, which are mistyped ones; those that hold secrets are none."""
+    named = {name.upper() for name in _env_secrets(merged(layers))}
+    mistakes = set()
+    for layer in layers:
+        for path, place in layer.variables.items():
+            if path[0] not in Settings.model_fields:
+                layer.table.pop(path[0], None)
+                words = "__".join(path).upper()
+                if PREFIX + words not in named:
+                    text = f"means nothing; right would be {_nearest_variable(words)}"
+                    mistakes.add(Mistake((), text, place))
+    return mistakes
 
 
 def _env_secrets(table: object) -> Iterator[str]:
@@ -268,83 +263,15 @@ def _env_secrets(table: object) -> Iterator[str]:
             yield from _env_secrets(value)
 
 
-def _references(table: Table) -> Iterator[Mistake]:
-    """Names of credentials that don't exist; on the raw table, so that other mistakes don't hide them."""
-    credentials = table.get("credentials")
-    known = list(credentials) if isinstance(credentials, dict) else []
-    routes = table.get("routes")
-    for name, route in routes.items() if isinstance(routes, dict) else ():
-        wanted = route.get("credential") if isinstance(route, dict) else None
-        if isinstance(wanted, str) and wanted not in known and wanted != "none":
-            yield Mistake(
-                ("routes", name, "credential"), "no such credential; right would be " + nearest(wanted, known)
-            )
-    for name in known:
-        table_of_one = credentials[name] if isinstance(credentials, dict) else None
-        members = table_of_one.get("credentials") if isinstance(table_of_one, dict) else None
-        for wanted in members if isinstance(members, list) else ():
-            path = ("credentials", name, "credentials")
-            if wanted == name:
-                yield Mistake(path, "a credential can't fall back to itself")
-            elif wanted not in known:
-                yield Mistake(path, "no such credential; right would be " + nearest(str(wanted), known))
-
-
-def _conflicts(settings: Settings) -> Iterator[Mistake]:
-    """Two routes that match the same requests, and credentials that need each other."""
-    seen: dict[tuple[str | None, str | None, str], str] = {}
-    for name, route in settings.routes.items():
-        place = (route.listen, route.host, route.prefix)
-        if place in seen:
-            yield Mistake(
-                ("routes", name),
-                f"matches the same requests as routes.{seen[place]}; give it another prefix, host or listen",
-            )
-        seen.setdefault(place, name)
-        if route.listen in settings.server.listen or (route.listen and route.listen == settings.server.admin):
-            yield Mistake(("routes", name, "listen"), "is an address of [server], too; right would be one of its own")
-    for name in settings.credentials:
-        if name in _reachable(settings, name):
-            yield Mistake(("credentials", name, "credentials"), "leads back to itself")
-
-
-def _reachable(settings: Settings, name: str) -> set[str]:
-    found: set[str] = set()
-    pending = list(settings.credentials[name].named())
-    while pending:
-        member = pending.pop()
-        if member not in found and member in settings.credentials:
-            found.add(member)
-            pending += settings.credentials[member].named()
-    return found
-
-
-def _exposure(settings: Settings) -> Iterator[Mistake]:
-    """A listener beyond this machine wants a reason."""
-    server = settings.server
-    if server.client_token is None and not server.trust_network:
-        listened: list[tuple[tuple[str, ...], str]] = [(("server", "listen"), address) for address in server.listen]
-        listened += [(("routes", name, "listen"), route.listen or "") for name, route in settings.routes.items()]
-        for path, address in listened:
-            if address and not kind(address).is_local(address):
-                yield Mistake(
-                    path,
-                    "is beyond this machine; that wants server.client_token or server.trust_network = true",
-                )
-    if server.admin and server.admin_token is None and not kind(server.admin).is_local(server.admin):
-        yield Mistake(("server", "admin"), "is beyond this machine; that wants server.admin_token")
-
-
-def _readable(settings: Settings, path: Path | None, table: Table) -> Iterator[Mistake]:
-    """A secret in a file that others can read is none."""
-    if path is None or not path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        return
-    for key_path, source in settings.secrets():
-        value: object = table
-        for key in key_path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if source.kind == "literal" and isinstance(value, str):
-            yield Mistake(
-                tuple(key_path.split(".")),
-                f"a secret stands in a file that others can read; right would be chmod 600 {path}, or {{ env = … }}",
-            )
+def _nearest_variable(words: str) -> str:
+    """Return the variable that was probably meant; `words` is a name without what all have in common."""
+    sections = [section.upper() for section in Settings.model_fields]
+    section, double, rest = words.partition("__")
+    right = nearest(section, sections) if double else ""
+    if right in sections:
+        return f"{PREFIX}{right}__{rest}"
+    models: dict[str, type[Model]] = {"SERVER": ServerSettings, "TOKENS": TokenSettings, "RETRY": RetrySettings,
+              "TIMEOUT": TimeoutSettings, "LIMITS": LimitSettings}  # fmt: skip
+    known = ["CONFIG", *(f"{name}__{key.upper()}" for name, model in models.items() for key in model.model_fields)]
+    right = nearest(words, known)
+    return PREFIX + right if right in known else f"one that begins with {', '.join(PREFIX + each for each in sections)}"

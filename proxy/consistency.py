@@ -16,7 +16,6 @@ from proxy.gateway.route import RouteSettings
 from proxy.layers import KeyPath, Table
 from proxy.listeners import kind
 from proxy.mistakes import Mistake, nearest
-from proxy.secrets import Source
 from proxy.transport.tls import TlsSettings, context
 from proxy.values import split_words
 
@@ -31,12 +30,12 @@ def references(table: Table) -> Iterator[Mistake]:
     for name, credential in _tables(table, "credentials").items():
         wanted += _members(("credentials", name), credential)
     for name, route in _tables(table, "routes").items():
-        path = ("routes", name, "credential")
+        path: KeyPath = ("routes", name, "credential")
         credential = route.get("credential") if isinstance(route, dict) else None
         wanted += [(path, credential)] if isinstance(credential, str) else _members(path, credential)
-    for path, name in wanted:
-        if isinstance(name, str) and name not in known and name != "none":
-            right = nearest(name, known) if known else f'"none", or a table [credentials.{name}]'
+    for path, member in wanted:
+        if isinstance(member, str) and member not in known and member != "none":
+            right = nearest(member, known) if known else f'"none", or a table [credentials.{member}]'
             yield Mistake(path, f"no such credential; right would be {right}")
 
 
@@ -54,7 +53,9 @@ def cycles(credentials: Mapping[str, Credential]) -> Iterator[Mistake]:
     """Credentials that need each other."""
     for name in credentials:
         if name in _reachable(credentials, name):
-            yield Mistake(("credentials", name, "credentials"), "leads back to itself; right would be without that")
+            yield Mistake(
+                ("credentials", name, "credentials"), "leads back to itself; right would be other credentials"
+            )
 
 
 def _reachable(credentials: Mapping[str, Credential], name: str) -> set[str]:

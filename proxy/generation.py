@@ -57,7 +57,7 @@ class Generation:
         self.settings = settings
         self._clock = surroundings.clock
         self._random = surroundings.random
-        self._foreign = StockTransport(verify=context(), connect=TOKEN_CONNECT, read=TOKEN_READ)
+        self._foreign = StockTransport(context, connect=TOKEN_CONNECT, read=TOKEN_READ)
         self._tokens = Tokens(store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn)
         self._schemes: dict[str, Scheme] = {}
         self.gateway = Gateway(

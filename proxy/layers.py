@@ -61,20 +61,22 @@ class Layer:
         return self.name
 
 
-def gather(path: Path | None, overrides: Table, *, use_file: bool = True) -> list[Layer]:
+def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_file: bool = True) -> list[Layer]:
     """Return the layers, the weakest first.
 
     Args:
         path: the file; None for the one that `find` finds.
         overrides: what the command line says, as the file would have it.
         use_file: False if there shall be no file at all.
+        need_file: whether it is a mistake that there is none.
 
     Raises:
-        ConfigError: the file, or one in the secrets directory, can't be read; or there is no file.
+        ConfigError: the file, ``.env``, or one in the secrets directory, can't be read; or there is no file.
 
     """
-    environment.read_dotenv()
-    layers = [_file(path or find())] if use_file else []
+    _read_dotenv()
+    file = path or find()
+    layers = [_file(file)] if use_file and (need_file or file is not None) else []
     process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
     for name, label, variables in (
         (str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files()),
@@ -97,8 +99,9 @@ def _over(below: Table, above: Table, is_whole: Callable[[object], bool]) -> Tab
     table = dict(below)
     for key, value in above.items():
         old = table.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict) and not is_whole(value)
-        table[key] = _over(old, value, is_whole) if both else value
+        if isinstance(old, dict) and isinstance(value, dict) and not is_whole(value):
+            value = _over(old, value, is_whole)
+        table[key] = value
     return table
 
 
@@ -113,6 +116,15 @@ def find() -> Path | None:
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # does without a home
     places = ("countersign.toml", f"{home}/countersign/countersign.toml", "/etc/countersign/countersign.toml")
     return next((Path(place) for place in places if os.path.isfile(place)), None)  # noqa: PTH113  # never raises
+
+
+def _read_dotenv() -> None:
+    try:
+        environment.read_dotenv()
+    except OSError as failure:
+        raise ConfigError(f".env: can't be read: {failure.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(".env: is not UTF-8 text") from None
 
 
 def _file(path: Path | None) -> Layer:

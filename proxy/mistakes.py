@@ -23,12 +23,14 @@ class Mistake:
 
     Attributes:
         path: keys from the top.
+        place: where it stands, if not where its path leads.
         is_unknown: whether it is that the key is unknown, so that the rest is as good without it.
 
     """
 
     path: tuple[str, ...]
     text: str
+    place: str = ""
     is_unknown: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
@@ -167,6 +169,8 @@ def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDeta
         return Mistake((*path, "type"), f"is missing; right would be {nearest('', kinds)}")
     if path == ("routes",) and kind in ("too_short", "missing"):
         return Mistake(path, "is empty; right would be at least one [routes.NAME] with an upstream")
+    if kind == "too_short" and context["min_length"] == 1:
+        return Mistake(path, "is empty; right would be at least one")
     if kind in _BOUNDS:
         text, key = _BOUNDS[kind]
         return Mistake(path, text.format(context[key]))

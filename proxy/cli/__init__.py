@@ -83,9 +83,14 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
     return command
 
 
+def in_colour() -> bool:
+    """Whether colours are wanted, on a terminal (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
 def fail(text: str, code: int) -> None:
     """Say `text` on stderr and exit."""
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    colours = in_colour() and sys.stderr.isatty()
     for line in text.splitlines():
         click.echo(click.style("error: ", fg="red") + line if colours else f"error: {line}", err=True)
     sys.exit(code)

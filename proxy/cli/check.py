@@ -21,6 +21,7 @@ from proxy.errors import CountersignError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.route import Route
 from proxy.log import Log
+from proxy.mistakes import dotted
 
 PATIENCE = 20.0  # seconds for each route
 
@@ -69,7 +70,7 @@ async def unresolved(settings: Settings) -> list[str]:
         try:
             await source.get()
         except CountersignError as failure:
-            problems.append(f"{path}: {failure}")
+            problems.append(f"{dotted(path)}: {failure}")
     return problems
 
 

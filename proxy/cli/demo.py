@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 
@@ -11,10 +10,12 @@ import click
 
 from proxy import demo
 from proxy.app import App
-from proxy.cli import told
-from proxy.cli.run import announce, run_loop
-from proxy.config import Settings, Table, load
-from proxy.errors import CountersignError
+from proxy.cli import in_colour, told
+from proxy.cli.run import run_loop, serve
+from proxy.config import Settings, load
+from proxy.errors import ConfigError, CountersignError
+from proxy.layers import Table
+from proxy.listeners import kind
 from proxy.log import Log
 
 
@@ -25,7 +26,7 @@ class DemoError(CountersignError):
 @click.command("demo")
 @click.option("--api-only", is_flag=True, help="Only the API, as a test double.")
 @click.option("--listen", metavar="ADDRESS", help="Where the proxy listens, or with --api-only the API.")
-@click.option("--api-port", default=0, help="The API's port; 0 for any free one.")
+@click.option("--api-port", default=0, type=click.IntRange(0, 65535), help="The API's port; 0 for any free one.")
 @told
 def command(api_only: bool, listen: str | None, api_port: int) -> None:
     """Start an API that wants credentials, and the proxy that has them."""
@@ -33,8 +34,7 @@ def command(api_only: bool, listen: str | None, api_port: int) -> None:
 
 
 async def _api(listen: str | None) -> None:
-    host, _, port = (listen or "127.0.0.1:0").rpartition(":")
-    api = await _started(host.strip("[]"), int(port))
+    api = await _started(*_split(listen or "127.0.0.1:0"))
     click.echo(f"demo API: {api.url}", err=True)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,6 +43,15 @@ async def _api(listen: str | None) -> None:
         await ended.wait()
     finally:
         await api.aclose()
+
+
+def _split(address: str) -> tuple[str, int]:
+    try:
+        kind(address).check(address)
+        host, _, port = address.rpartition(":")
+        return host.strip("[]"), int(port)
+    except ValueError:
+        raise ConfigError("--listen: right would be HOST:PORT, such as 127.0.0.1:9000") from None
 
 
 async def _started(host: str, port: int) -> demo.DemoServer:
@@ -55,13 +64,8 @@ async def _started(host: str, port: int) -> demo.DemoServer:
 async def _both(listen: str | None, api_port: int) -> None:
     api = await _started("127.0.0.1", api_port)
     try:
-        log = Log(colours="NO_COLOR" not in os.environ)
-        log.take_over_stdlib()
-        app = App(settings_for(api.url, listen), log)
-        await app.start()
-        announce(app)
-        _guide(app.addresses[0])
-        await app.serve_until_signal()
+        log = Log(colours=in_colour())
+        await serve(App(settings_for(api.url, listen), log), log, guide)
     finally:
         await api.aclose()
 
@@ -74,9 +78,9 @@ def settings_for(api_url: str, listen: str | None) -> Settings:
     return load(overrides=table, use_file=False)
 
 
-def _guide(url: str) -> None:
+def guide(url: str) -> None:
     """Print the curl lines: they are what the demo is for, so they go to stdout."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and in_colour() else ("", "")
     click.echo("\nPaste these into another terminal:\n")
     for shows, line in demo.curl_lines(url):
         click.echo(f"  # {shows}\n  {bold}{line}{plain}\n")

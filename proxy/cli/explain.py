@@ -16,7 +16,7 @@ from proxy.cli import config_option, told
 from proxy.cli.run import run_loop
 from proxy.config import Settings, load
 from proxy.credentials import masked
-from proxy.errors import ConfigError, ProxyError
+from proxy.errors import ConfigError, CountersignError, ProxyError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.log import Log
 
@@ -84,8 +84,10 @@ async def explained(
             return {"error": error.error, "status": error.status, "detail": error.detail}
         try:
             notes = await route.scheme.explain(request)
-        except Exception as failure:  # noqa: BLE001  # a secret that is missing, a third party's mistake
-            notes = {"error": str(failure) or type(failure).__name__}
+        except CountersignError as failure:
+            notes = {"error": str(failure)}
+        except Exception as failure:  # noqa: BLE001  # a third party's; its text may repeat what is secret
+            notes = {"error": type(failure).__name__}
         upstream = route.exchange.upstream
         target = request.extensions["target"].decode("ascii", "replace")
         return {
@@ -102,14 +104,19 @@ async def explained(
 
 
 def _inbound(app: App, method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes | None) -> Inbound:
-    split = urlsplit(url)
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        raise ConfigError("URL: right would be a path such as /github/user, or the proxy's whole URL") from None
     target = url if not split.netloc else (split.path or "/") + (f"?{split.query}" if split.query else "")
     host = split.netloc or "localhost"
     listen = next((address for address in app.own_listeners if split.netloc and address.endswith(split.netloc)), "")
-    fields = [(b"Host", host.encode()), *headers]
+    own_host = any(name.lower() == b"host" for name, _ in headers)
+    fields = headers if own_host else [(b"Host", host.encode()), *headers]
     if body is not None and not any(name.lower() == b"content-length" for name, _ in headers):
-        fields.append((b"Content-Length", str(len(body)).encode()))
-    inbound = Inbound(method, target.encode(), fields, (1, 1), Entrance(listen, split.port), Story(method, target, 0.0))
+        fields = [*fields, (b"Content-Length", str(len(body)).encode())]
+    inbound = Inbound(method, target.encode(), fields, (1, 1), Entrance(listen, port), Story(method, target, 0.0))
     if body is not None:
         inbound.body, inbound.length = _source(body), len(body)
     return inbound

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from proxy import environment
 from proxy.cli import config_option, told
 from proxy.errors import ConfigError, CountersignError
+from proxy.layers import ADMIN, gather, merged
 
 PATIENCE = 3.0  # seconds
 
@@ -35,17 +35,11 @@ def ask(address: str, path: str) -> tuple[int, str]:
     """Return status and body of an admin page.
 
     Raises:
+        ConfigError: `address` is none.
         Unhealthy: nobody answers there.
 
     """
-    connection: http.client.HTTPConnection
-    if address.startswith("unix:"):
-        connection = _UnixConnection(address.removeprefix("unix:"))
-    else:
-        host, _, port = address.rpartition(":")
-        # Where it listens everywhere, it is also here.
-        host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
-        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+    connection = _connection(address)
     try:
         connection.request("GET", path, headers={"Host": "localhost"})
         answer = connection.getresponse()
@@ -58,19 +52,32 @@ def ask(address: str, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def _connection(address: str) -> http.client.HTTPConnection:
+    if address.startswith("unix:/"):
+        return _UnixConnection(address.removeprefix("unix:"))
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError('the address of the admin listener is none; right would be "127.0.0.1:8081"')
+    # Where it listens everywhere, it is also here.
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
+    return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+
+
 def configured(config: Path | None) -> str:
     """Return where the admin listener is; `demo` and `run --to` have one without any file.
 
+    Only this one key is judged: a process that runs well is not ill because a file has been broken since.
+
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: the configuration can't be read.
 
     """
-    from proxy.config import PREFIX, ServerSettings, find, load  # takes longer than the question itself
-
-    if config is not None or find() is not None:
-        return load(config).server.admin
-    environment.read_dotenv()
-    return environment.variables.get(f"{PREFIX}SERVER__ADMIN", ServerSettings().admin)
+    table = merged(gather(config, {}, need_file=False))
+    server = table.get("server", {})
+    admin = server.get("admin", ADMIN) if isinstance(server, dict) else None
+    if not isinstance(admin, str):
+        raise ConfigError('server.admin: is not an address; right would be "127.0.0.1:8081"')
+    return admin
 
 
 @click.command("health")
@@ -80,10 +87,9 @@ def configured(config: Path | None) -> str:
 @told
 def command(config: Path | None, admin: str | None, ready: bool) -> None:
     """Exit with 0 if the running proxy is well, else with 1."""
-    if admin is None:
-        admin = configured(config)
-    if not admin:
-        raise ConfigError("server.admin is empty, so that there is nobody to ask")
-    status, body = ask(admin, "/readyz" if ready else "/healthz")
+    address = configured(config) if admin is None else admin
+    if not address:
+        raise ConfigError("server.admin is empty, so that there is nobody to ask; right would be an address")
+    status, body = ask(address, "/readyz" if ready else "/healthz")
     click.echo(body.rstrip())
     sys.exit(0 if status == 200 else 1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ import click
 
 from proxy.admin.status import matches
 from proxy.app import App
-from proxy.cli import config_option, told
-from proxy.config import Settings, Table, load
+from proxy.cli import config_option, in_colour, told
+from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
+from proxy.layers import Table
 from proxy.log import Format, Log
+from proxy.mistakes import dotted
+from proxy.secrets import is_secret_table
 
-_REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
+_REFERENCES = "env:NAME, file:PATH or cmd:COMMAND"
 
 
 def reference(text: str) -> Table:
@@ -28,17 +31,29 @@ def reference(text: str) -> Table:
         ConfigError: it is none; it is not repeated, since it may be the secret itself.
 
     """
-    kind, colon, rest = text.partition(":")
-    if colon and rest:
+    kind, _, rest = text.partition(":")
+    table: Table = {}
+    if rest:
         match kind:
             case "env" | "file":
-                return {kind: rest}
+                table = {kind: rest}
             case "cmd":
-                return {"command": shlex.split(rest)}
+                table = {"command": _words(rest)}
             case "keyring":
                 service, _, user = rest.partition("/")
-                return {"keyring": service, "username": user}
-    raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
+                table = {"keyring": service, "username": user}
+                if not is_secret_table(table):
+                    raise ConfigError(f"keyring: is not in this release; right would be {_REFERENCES}")
+    if not table:
+        raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
+    return table
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        raise ConfigError("cmd: has a quote without its end; right would be cmd:'pass show api'") from None
 
 
 def settings_of_flags(
@@ -50,12 +65,12 @@ def settings_of_flags(
         ConfigError: the flags don't go together.
 
     """
-    if sum(map(bool, (bearer, basic, headers, queries))) > 1 or len(headers) > 1 or len(queries) > 1:
-        raise ConfigError("--bearer, --basic, --header and --query exclude each other; a file can do more")
+    if (bearer is not None) + (basic is not None) + len(headers) + len(queries) > 1:
+        raise ConfigError("--bearer, --basic, --header and --query exclude each other; right would be one, or a file")
     credential: Table = {"type": "none"}
-    if bearer:
+    if bearer is not None:
         credential = {"type": "bearer", "token": reference(bearer)}
-    elif basic:
+    elif basic is not None:
         user, colon, secret = basic.partition(":")
         if not colon:
             raise ConfigError(f"--basic: right would be USER:REF, where REF is {_REFERENCES}")
@@ -98,45 +113,25 @@ def command(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    A REF names a secret, so that none stands in the process list: env:NAME, file:PATH,
-    keyring:SERVICE/USER or cmd:COMMAND.
+    A REF names a secret, so that none stands in the process list: env:NAME, file:PATH or
+    cmd:COMMAND.
     """
     overrides: Table = {"server": {"listen": list(listen)}} if listen else {}
-    if to:
+    if to is not None:
         if config is not None:
             raise ConfigError("--to needs no file; right would be --config or --to, not both")
         overrides |= settings_of_flags(to, bearer, basic, headers, queries)
-    elif bearer or basic or headers or queries:
-        raise ConfigError("--bearer, --basic, --header and --query belong to --to URL")
+    elif bearer is not None or basic is not None or headers or queries:
+        raise ConfigError("--bearer, --basic, --header and --query belong to --to; right would be --to URL, too")
 
     def reread() -> Settings:
         return load(config, overrides, use_file=to is None)
 
-    log = Log(form=log_format, colours="NO_COLOR" not in os.environ, requests=access_log)
-    serve(App(reread(), log, reread=reread), log)
+    log = Log(form=log_format, colours=in_colour(), requests=access_log)
+    run_loop(serve(App(reread(), log, reread=reread), log))
 
 
-def serve(app: App, log: Log, before: Any = None) -> None:  # Any: an async function, for the demo
-    """Run the event loop with `app` in it until a signal ends it.
-
-    Raises:
-        CountersignError: it could not start.
-
-    """
-    log.take_over_stdlib()
-
-    async def main() -> None:
-        if before is not None:
-            await before()
-        await app.start()
-        announce(app)
-        await warn_of_secrets(app, log)
-        await app.serve_until_signal()
-
-    run_loop(main())
-
-
-def run_loop(main: Any) -> None:  # Any: a coroutine
+def run_loop(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
     """Run `main` on uvloop where there is one."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
@@ -148,6 +143,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: None) -> None:  # noqa: ARG005
+    """Start `app`, say so, and serve until a signal ends it.
+
+    Args:
+        app: what serves.
+        log: where its warnings go.
+        guide: told the first address, once it is open.
+
+    Raises:
+        CountersignError: it could not start.
+
+    """
+    log.take_over_stdlib()
+    await app.start()
+    announce(app)
+    guide(app.addresses[0])
+    # Beside the serving: a secret's command may take its time, and signals must not wait for it.
+    warning = asyncio.create_task(warn_of_secrets(app, log), name="secrets")
+    try:
+        await app.serve_until_signal()
+    finally:
+        warning.cancel()
+        with suppress(asyncio.CancelledError):
+            await warning
 
 
 def announce(app: App) -> None:
@@ -166,4 +187,4 @@ async def warn_of_secrets(app: App, log: Log) -> None:
         try:
             await source.get()
         except CountersignError as failure:
-            log.warning(f"{path}: {failure}")  # noqa: G004  # this log takes texts
+            log.warning(f"{dotted(path)}: {failure}")  # noqa: G004  # this log takes texts

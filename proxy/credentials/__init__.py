@@ -70,10 +70,9 @@ class Scheme(httpx.Auth):
 
         Nothing is sent for it, and no secret is in what comes out.
         """
-        before = {name.lower(): value for name, value in request.headers.raw}
         await self.apply(request)
         for name, value in request.headers.raw:
-            if before.get(name.lower()) != value:
+            if name.lower() in self.fields:
                 request.headers[name.decode()] = masked(value.decode("latin-1"))
         return {}
 

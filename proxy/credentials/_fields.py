@@ -41,6 +41,9 @@ def field_value(request: httpx.Request, name: str, separator: bytes = b", ") -> 
 
 def set_field(request: httpx.Request, name: str, value: bytes) -> None:
     """Put a field in the place of all of its name."""
+    if value.isascii():  # the same in every encoding
+        request.headers[name] = value.decode()
+        return
     remove_field(request, name)
     request.headers = httpx.Headers([*request.headers.raw, (name.encode(), value)])
 

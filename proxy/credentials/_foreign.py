@@ -1,27 +1,37 @@
 """Any ``httpx.Auth`` that was written for ``httpx.AsyncClient``, made at home here.
 
 It gets a request with a real URL, its answers can be read by it and handed on all the same, and one that
-blocks is stepped in a thread.
+blocks is stepped in threads of its own. Whatever it raises comes out without its text, which could repeat a
+secret.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TypeVar
 
 import httpx
 
 from proxy.credentials import Scheme
-from proxy.errors import CredentialError
+from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
 
-READABLE = 1 << 20  # bytes of a request's or an answer's body that an Auth may want to see
+READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
+
+Flow = AsyncGenerator[httpx.Request, httpx.Response]
+T = TypeVar("T")
 
 
 class TargetURL(httpx.URL):
     """The URL of a request whose target is sent byte for byte, though httpx would quote it anew."""
 
     def __init__(self, url: httpx.URL, target: bytes) -> None:
-        super().__init__(url, raw_path=target)
+        # "*" (RFC 9110, section 7.1) is no path.
+        super().__init__(url, raw_path=target if target.startswith(b"/") else b"/")
         self._target = target
 
     @property
@@ -30,25 +40,57 @@ class TargetURL(httpx.URL):
         return self._target
 
 
-class Rereadable(httpx.AsyncByteStream):
-    """An answer's body that can be iterated again after the Auth has read it."""
+class Rereadable(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """An answer's body that can be iterated again after the Auth has read it, in the loop or in a thread."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
         self._read: list[bytes] = []
+        self._size = 0
         self._rest = aiter(stream)
+        self._failure: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._recording = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._read:
             yield piece
-        async for piece in self._rest:
-            if sum(map(len, self._read)) < READABLE:
-                self._read.append(piece)
+        if self._failure is not None:
+            raise self._failure  # a body that broke off must not look complete the second time
+        while (piece := await self._more()) is not None:
             yield piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        """As `__aiter__`, for an Auth in a thread."""
+        yield from list(self._read)
+        if self._failure is not None:
+            raise self._failure
+        while (piece := asyncio.run_coroutine_threadsafe(self._more(), self._loop).result()) is not None:
+            yield piece
+
+    async def _more(self) -> bytes | None:
+        try:
+            piece = await anext(self._rest, None)
+        except BaseException as failure:
+            self._failure = failure if isinstance(failure, Exception) else ResponseIncomplete(sent=True, begun=True)
+            raise
+        if piece is not None and self._recording:
+            self._read.append(piece)
+            self._size += len(piece)
+            if self._size > READABLE:
+                raise CredentialError("the answer is too large for this credential to see it")
+        return piece
+
+    def hand_on(self) -> None:
+        """Keep nothing more: the Auth is through, what follows is the client's."""
+        self._recording = False
 
     async def aclose(self) -> None:
         """Close what has not been read."""
         await self._stream.aclose()
+
+    def close(self) -> None:
+        """Nothing: who closes in a thread is the Auth, and the answer may still be handed on."""
 
 
 class ForeignScheme(Scheme):
@@ -56,74 +98,110 @@ class ForeignScheme(Scheme):
 
     Args:
         inner: it.
-        blocks: whether it may do blocking I/O between its yields.
+        threads: where it may block between its yields, unless its flow is an asynchronous one; None if it doesn't.
 
     """
 
-    def __init__(self, inner: httpx.Auth, *, blocks: bool) -> None:
+    def __init__(self, inner: httpx.Auth, threads: ThreadPoolExecutor | None = None) -> None:
         self._inner = inner
         overridden = type(inner).async_auth_flow is not httpx.Auth.async_auth_flow
-        self._in_thread = blocks and not overridden
+        self._threads = None if overridden else threads
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
         url = TargetURL(request.url, request.extensions["target"])
-        base, request.url = request.url, url
+        first, base = request, request.url
         if self._inner.requires_request_body:
             await _read_request(request)
+        request.url = url
         flow = self._flow(request)
+        body: Rereadable | None = None
         try:
-            request = await anext(flow)
-            while True:
-                if request.url is url:
-                    request.url = base
+            following = await _step(anext(flow, None))
+            if following is None:
+                raise CredentialError("the credential's flow yields no request")
+            while following is not None:
+                if following.url is url:
+                    following.url = base
                 else:
-                    request.extensions.pop("target", None)
-                response = yield request
-                if isinstance(response.stream, httpx.AsyncByteStream):
-                    response.stream = Rereadable(response.stream)
-                if request.url is base:
-                    request.url = url
+                    following.extensions.pop("target", None)
+                response = yield following
+                if following.url is base:
+                    following.url = url
+                assert isinstance(response.stream, httpx.AsyncByteStream)
+                response.stream = body = Rereadable(response.stream)
                 if self._inner.requires_response_body:
-                    await response.aread()
-                request = await flow.asend(response)
-        except StopAsyncIteration:
-            return
+                    await _step(response.aread())
+                following = await _step(_send(flow, response))
         finally:
-            await flow.aclose()
+            first.url = base
+            if body is not None:
+                body.hand_on()
+            with suppress(Exception):  # a stranger's, and nobody waits for it any more
+                await flow.aclose()
 
-    def _flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        if self._in_thread:
-            return _threaded(self._inner.sync_auth_flow(request))
+    def _flow(self, request: httpx.Request) -> Flow:
+        if self._threads is not None:
+            return _threaded(self._inner.sync_auth_flow(request), self._threads)
         return self._inner.async_auth_flow(request)
 
 
-async def _threaded(
-    flow: Generator[httpx.Request, httpx.Response, None],
-) -> AsyncGenerator[httpx.Request, httpx.Response]:
-    """Step a flow that may block, each step in a thread."""
+async def _step(step: Awaitable[T]) -> T:
+    """Wait for a step of a stranger's code.
+
+    Raises:
+        CredentialError: it failed. Raised outside the handler, so that what failed is not its context.
+
+    """
     try:
-        request = await asyncio.to_thread(next, flow, None)
-        while request is not None:
-            response = yield request
-            request = await asyncio.to_thread(_send, flow, response)
-    finally:
-        await asyncio.to_thread(flow.close)
+        return await step
+    except CountersignError:
+        raise
+    except Exception as failure:  # noqa: BLE001  # a stranger's code
+        kind = type(failure).__name__
+    raise CredentialError(f"the credential failed with {kind}")
 
 
-def _send(flow: Generator[httpx.Request, httpx.Response, None], response: httpx.Response) -> httpx.Request | None:
-    # StopIteration can't cross from a thread into a coroutine.
+async def _send(flow: Flow, response: httpx.Response) -> httpx.Request | None:
     try:
-        return flow.send(response)
-    except StopIteration:
+        return await flow.asend(response)
+    except StopAsyncIteration:
         return None
+
+
+async def _threaded(flow: Generator[httpx.Request, httpx.Response, None], threads: ThreadPoolExecutor) -> Flow:
+    """Step a flow that may block, each step in a thread; one that is cancelled ends by itself."""
+    lock, context = threading.Lock(), copy_context()
+
+    def step(response: httpx.Response | None) -> httpx.Request | None:
+        with lock:
+            try:
+                return next(flow) if response is None else flow.send(response)
+            except StopIteration:  # can't cross from a thread into a coroutine
+                return None
+
+    def close() -> None:
+        with lock, suppress(Exception):
+            flow.close()
+
+    response: httpx.Response | None = None
+    loop = asyncio.get_running_loop()
+    ended = False
+    try:
+        while (request := await loop.run_in_executor(threads, context.run, step, response)) is not None:
+            response = yield request
+        ended = True
+    finally:
+        if not ended:
+            with suppress(RuntimeError):  # no threads any more: the process ends
+                threads.submit(close)
 
 
 async def _read_request(request: httpx.Request) -> None:
     """Let the Auth see the body; the stream stays the one that can be replayed.
 
     Raises:
-        CredentialError: it is too large for that.
+        BodyTooLarge: it is too large for that.
 
     """
     stream = request.stream
@@ -133,5 +211,5 @@ async def _read_request(request: httpx.Request) -> None:
         pieces.append(piece)
         size += len(piece)
         if size > READABLE:
-            raise CredentialError("the request's body is too large for this credential to see it")
+            raise BodyTooLarge("the request's body is too large for this credential to see it")
     request._content = b"".join(pieces)  # what Request.aread() sets

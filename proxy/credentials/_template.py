@@ -46,6 +46,6 @@ class Template:
 def _known(field: str, known: list[str]) -> str:
     if field in known or re.fullmatch(r"header:[!#$%&'*+.^_`|~0-9A-Za-z\-]+", field):
         return field
-    near = difflib.get_close_matches(field, known, n=1)
-    right = f"{{{near[0]}}}" if near else "one of " + " ".join(f"{{{name}}}" for name in known)
+    near = difflib.get_close_matches(field.lower(), known, n=1)
+    right = f"{{{near[0]}}}" if near else "one of " + " ".join(f"{{{name}}}" for name in (*known, "header:NAME"))
     raise ValueError(f"no such field {{{field}}}; right would be {right}")

@@ -7,6 +7,7 @@ from typing import Literal
 import httpx
 
 from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme
+from proxy.credentials._fields import set_field
 from proxy.secrets import Secret
 
 
@@ -31,7 +32,7 @@ class BearerScheme(Scheme):
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
-        request.headers["Authorization"] = f"Bearer {await self._settings.token.get()}"
+        set_field(request, "Authorization", f"Bearer {await self._settings.token.get()}".encode())
 
     async def ready(self) -> None:
         """As `Scheme.ready`."""

@@ -9,6 +9,7 @@ import httpx
 
 from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
+from proxy.errors import CountersignError
 from proxy.secrets import Secret
 
 
@@ -25,32 +26,46 @@ class Digest(Credential):
 
 
 class DigestScheme(Scheme):
-    """Answers the challenge of a 401, and later requests with the challenge that it knows."""
+    """Answers the challenge of a 401, and later requests with the challenge that it knows.
+
+    A challenge that can't be answered, or whose answer was refused, is forgotten: otherwise each request would
+    begin with it, and a wrong password be tried twice for each.
+    """
 
     fields = AUTHORIZATION
 
     def __init__(self, settings: Digest) -> None:
         self._settings = settings
-        self._inner: tuple[tuple[str, str], ForeignScheme] | None = None
+        self._known: tuple[tuple[str, str], ForeignScheme] | None = None
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
-        flow = (await self._foreign()).async_auth_flow(request)
+        known = await self._foreign()
+        flow = known[1].async_auth_flow(request)
+        response: httpx.Response | None = None
         try:
-            request = await anext(flow)
+            following = await anext(flow)
             while True:
-                response = yield request
-                request = await flow.asend(response)
+                response = yield following
+                following = await flow.asend(response)
         except StopAsyncIteration:
-            return
+            if response is not None and response.status_code == 401:
+                self._forget(known)
+        except CountersignError:
+            self._forget(known)
+            raise
         finally:
             await flow.aclose()
 
-    async def _foreign(self) -> ForeignScheme:
+    async def _foreign(self) -> tuple[tuple[str, str], ForeignScheme]:
         account = (await self._settings.username.get(), await self._settings.password.get())
-        if self._inner is None or self._inner[0] != account:
-            self._inner = account, ForeignScheme(httpx.DigestAuth(*account), blocks=False)
-        return self._inner[1]
+        if self._known is None or self._known[0] != account:
+            self._known = account, ForeignScheme(httpx.DigestAuth(*account))
+        return self._known
+
+    def _forget(self, known: tuple[tuple[str, str], ForeignScheme]) -> None:
+        if self._known is known:
+            self._known = None
 
     async def ready(self) -> None:
         """As `Scheme.ready`."""

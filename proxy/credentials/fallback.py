@@ -39,14 +39,14 @@ class FallbackScheme(Scheme):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``; each member starts from the request as it was."""
         first = self._works
-        fields, target = request.headers.copy(), request.extensions["target"]
+        fields, target, url = request.headers.raw, request.extensions["target"], request.url
         failure: CountersignError | None = None
         answered = False
         for step in range(len(self._members)):
             index = (first + step) % len(self._members)
             name, scheme = self._members[index]
-            request.headers = fields.copy()
-            request.extensions["target"] = target
+            request.headers = httpx.Headers(fields)
+            request.extensions["target"], request.url = target, url
             flow = scheme.async_auth_flow(request)
             try:
                 following = await anext(flow)

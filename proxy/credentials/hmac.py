@@ -17,7 +17,8 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from proxy.clock import Clock
 from proxy.credentials import MASK, Context, Credential, Scheme
-from proxy.credentials._query import with_query
+from proxy.credentials._fields import check_field_name, field_value, remove_field, set_field
+from proxy.credentials._query import with_query, without_query
 from proxy.credentials._template import Template
 from proxy.errors import BodyTooLarge, CredentialError
 from proxy.secrets import Secret
@@ -30,6 +31,7 @@ _REQUEST = (
 )  # fmt: skip
 _STRING = (*_REQUEST, "secret")
 _PLACED = (*_REQUEST, "signature")
+_FIELDS = {"host": "Host", "content_type": "Content-Type"}
 _BODY_FIELDS = frozenset({"body", "body_hash", "body_hash_base64"})
 
 ENCODINGS: dict[str, Callable[[bytes], str]] = {
@@ -45,18 +47,44 @@ TIMESTAMPS: dict[str, Callable[[float], str]] = {
 }
 
 
+Named = tuple[tuple[str, Template], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Templates by the name of the field or parameter that they make.
+
+    Attributes:
+        early: those without the signature; they are made first, since the string may contain them.
+
+    """
+
+    early: Named
+    late: Named
+
+    @classmethod
+    def of(cls, templates: Named) -> Placed:
+        """Tell them apart."""
+        early = tuple(pair for pair in templates if "signature" not in pair[1].fields)
+        return cls(early, tuple(pair for pair in templates if pair not in early))
+
+    @property
+    def all(self) -> Named:
+        """Both."""
+        return self.early + self.late
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The templates of one credential, parsed."""
 
     string: Template
-    headers: tuple[tuple[str, Template], ...]
-    early: tuple[tuple[str, Template], ...]
-    late: tuple[tuple[str, Template], ...]
+    headers: Placed
+    query: Placed
 
     def uses(self, fields: Iterable[str]) -> bool:
         """Whether any template mentions one of `fields`."""
-        placed = (*self.headers, *self.early, *self.late)
+        placed = (*self.headers.all, *self.query.all)
         return bool(self.string.fields.union(*(template.fields for _, template in placed)) & set(fields))
 
 
@@ -79,6 +107,8 @@ class Hmac(Credential):
 
     @model_validator(mode="after")
     def _parse(self) -> Hmac:
+        for name in self.headers:
+            check_field_name(name)
         headers = tuple((name, _template(f"headers.{name}", text)) for name, text in self.headers.items())
         query = tuple((name, _template(f"query.{name}", text)) for name, text in self.query.items())
         string = _template("string_to_sign", self.string_to_sign, _STRING)
@@ -88,12 +118,7 @@ class Hmac(Credential):
             )
         if self.algorithm.startswith("digest:") and "secret" not in string.fields:
             raise ValueError("a plain digest proves nothing unless string_to_sign contains {secret}")
-        self._plan = Plan(
-            string,
-            headers,
-            tuple(pair for pair in query if "signature" not in pair[1].fields),
-            tuple(pair for pair in query if "signature" in pair[1].fields),
-        )
+        self._plan = Plan(string, Placed.of(headers), Placed.of(query))
         if self.key_id is None and self._plan.uses(("key_id",)):
             raise ValueError("{key_id} is used, but key_id is not given")
         return self
@@ -130,7 +155,7 @@ class HmacScheme(Scheme):
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
-        await self._sign(request)
+        await self._sign(request, None)
 
     async def ready(self) -> None:
         """As `Scheme.ready`."""
@@ -140,34 +165,46 @@ class HmacScheme(Scheme):
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`; headers and query hold nothing secret, the string may."""
-        shown, signature = await self._sign(request)
-        return {"string_to_sign": shown, "signature": signature}
+        told: dict[str, str] = {}
+        await self._sign(request, told)
+        return told
 
-    async def _sign(self, request: httpx.Request) -> tuple[str, str]:
-        """Sign `request`; return the string as it may be shown, and the signature."""
-        settings, plan = self._settings, self._plan
-        secret = (await settings.secret.get()).encode()
+    async def _sign(self, request: httpx.Request, told: dict[str, str] | None) -> None:
+        """Sign `request`; tell the string, as it may be shown, and the signature."""
+        secret = (await self._settings.secret.get()).encode()
+        self._make_way(request)
         values = await self._values(request)
-
-        def lookup(field: str) -> bytes:
-            if field.startswith("header:"):
-                return request.headers.get(field[7:], "").encode("latin-1", "replace")
-            return values[field]
-
-        if plan.early:
-            with_query(request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.early])
+        self._place(request, values, [], self._plan.query.early)
         values |= _target_values(request.extensions["target"])
-        values["secret"] = secret
-        string = plan.string.render(lookup)
+        self._place(request, values, self._plan.headers.early, [])
+        string = self._plan.string.render(_lookup(request, values | {"secret": secret}))
         signature = self._encode(self._digest(secret, string))
-        values["secret"] = MASK.encode()
-        shown = plan.string.render(lookup).decode("utf-8", "replace")
+        if told is not None:
+            shown = self._plan.string.render(_lookup(request, values | {"secret": MASK.encode()}))
+            told |= {"string_to_sign": shown.decode("utf-8", "replace"), "signature": signature}
         values["signature"] = signature.encode()
-        for name, template in plan.headers:
-            request.headers[name] = _field_value(template.render(lookup))
-        if plan.late:
-            with_query(request, [(name, template.render(lookup).decode("latin-1")) for name, template in plan.late])
-        return shown, signature
+        self._place(request, values, self._plan.headers.late, self._plan.query.late)
+
+    def _make_way(self, request: httpx.Request) -> None:
+        """Take out what the signature will stand in: nothing is signed that is not sent."""
+        for name, _ in self._plan.headers.late:
+            remove_field(request, name)
+        if self._plan.query.late:
+            without_query(request, [name for name, _ in self._plan.query.late])
+
+    def _place(
+        self,
+        request: httpx.Request,
+        values: dict[str, bytes],
+        headers: Iterable[tuple[str, Template]],
+        query: Iterable[tuple[str, Template]],
+    ) -> None:
+        lookup = _lookup(request, values)
+        pairs = [(name, template.render(lookup)) for name, template in query]
+        for name, template in headers:
+            set_field(request, name, _without_controls(template.render(lookup)))
+        if pairs:
+            with_query(request, pairs)
 
     def _digest(self, secret: bytes, string: bytes) -> bytes:
         if self._settings.algorithm.startswith("digest:"):
@@ -181,10 +218,8 @@ class HmacScheme(Scheme):
         values = {
             "method": request.method.encode(),
             "scheme": request.url.raw_scheme,
-            "host": request.headers["host"].encode(),
             "timestamp": TIMESTAMPS[settings.timestamp](self._clock.time()).encode(),
             "nonce": secrets.token_hex(16).encode(),
-            "content_type": request.headers.get("content-type", "").encode("latin-1", "replace"),
             "key_id": b"" if settings.key_id is None else (await settings.key_id.get()).encode(),
             **_target_values(request.extensions["target"]),
         }
@@ -221,7 +256,15 @@ def _target_values(target: bytes) -> dict[str, bytes]:
     }
 
 
-def _field_value(value: bytes) -> str:
+def _lookup(request: httpx.Request, values: dict[str, bytes]) -> Callable[[str], bytes]:
+    def lookup(field: str) -> bytes:
+        named = field[7:] if field.startswith("header:") else _FIELDS.get(field)
+        return values[field] if named is None else field_value(request, named)
+
+    return lookup
+
+
+def _without_controls(value: bytes) -> bytes:
     if any(byte < 0x20 or byte == 0x7F for byte in value):
         raise CredentialError("a header that the credential makes would hold a control character")
-    return value.decode("latin-1")
+    return value

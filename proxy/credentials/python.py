@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import sys
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from pydantic import ConfigDict, Field, PrivateAttr, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme
+from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
 from proxy.errors import CredentialError
 from proxy.secrets import Secret, Source, is_secret_table
+
+THREADS = 32
 
 _secret: TypeAdapter[Source] = TypeAdapter(Secret)
 
@@ -41,10 +54,7 @@ class Python(Credential):
 
     @model_validator(mode="after")
     def _fits(self) -> Python:
-        self._arguments = {
-            name: _secret.validate_python(value) if is_secret_table(value) else value
-            for name, value in (self.model_extra or {}).items()
-        }
+        self._arguments = {name: _argument(name, value) for name, value in (self.model_extra or {}).items()}
         try:
             inspect.signature(load(self.path)).bind(**self._arguments)
         except TypeError as failure:
@@ -60,28 +70,49 @@ class Python(Credential):
         """As `Credential.build`."""
         return PythonScheme(self.path, self._arguments)
 
+    @model_serializer
+    def _dump(self) -> dict[str, object]:
+        # An argument that is a text may well be a secret: only its class knows.
+        return {"type": self.type, "class": self.path, **dict.fromkeys(self.model_extra or (), MASK)}
+
     def __repr_args__(self) -> list[tuple[str | None, object]]:
-        return [("path", self.path), *((key, "***") for key in self.model_extra or ())]
+        return [("path", self.path), *((key, MASK) for key in self.model_extra or ())]
+
+
+def _argument(name: str, value: Any) -> Any:  # Any: whatever the class takes
+    if not is_secret_table(value):
+        return value
+    mistakes = []
+    try:
+        return _secret.validate_python(value)
+    except ValidationError as failure:
+        mistakes = [f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors(include_input=False)]
+    # Raised outside: pydantic's own text repeats what was given.
+    raise ValueError(f"{name} is not a secret ({'; '.join(mistakes)})")
 
 
 class PythonScheme(Scheme):
-    """Makes the Auth when it is first needed, since its secrets have to be fetched for it."""
+    """Makes the Auth when it is first needed, since its secrets have to be fetched for it, and when one changes."""
 
     fields = AUTHORIZATION
 
     def __init__(self, path: str, arguments: dict[str, Any]) -> None:  # Any: whatever the class takes
         self._path = path
         self._arguments = arguments
-        self._inner: ForeignScheme | None = None
+        # Of its own, since others need the loop's: no name could be resolved while an Auth hangs in each of those.
+        self._threads = ThreadPoolExecutor(THREADS, path)
+        self._lock = asyncio.Lock()  # for the making only: no request is sent under it
+        self._made_of: dict[str, Any] | None = None  # Any: see above
+        self._inner: ForeignScheme
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
         flow = (await self._made()).async_auth_flow(request)
         try:
-            request = await anext(flow)
+            following = await anext(flow)
             while True:
-                response = yield request
-                request = await flow.asend(response)
+                response = yield following
+                following = await flow.asend(response)
         except StopAsyncIteration:
             return
         finally:
@@ -96,18 +127,29 @@ class PythonScheme(Scheme):
         await self._made()
         return {"note": f"{self._path} is asked when a request is sent"}
 
+    async def aclose(self) -> None:
+        """As `Scheme.aclose`; a thread that hangs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _made(self) -> ForeignScheme:
-        if self._inner is None:
-            arguments = {
-                name: await value.get() if isinstance(value, Source) else value
-                for name, value in self._arguments.items()
-            }
-            try:
-                self._inner = ForeignScheme(load(self._path)(**arguments), blocks=True)
-            except Exception as failure:  # noqa: BLE001  # a stranger's code
-                # Its text may repeat an argument.
-                raise CredentialError(f"{self._path} can't be made ({type(failure).__name__})") from None
+        arguments = {
+            name: await value.get() if isinstance(value, Source) else value for name, value in self._arguments.items()
+        }
+        if self._made_of != arguments:
+            async with self._lock:
+                if self._made_of != arguments:
+                    self._inner = ForeignScheme(await self._make(arguments), self._threads)
+                    self._made_of = arguments
         return self._inner
+
+    async def _make(self, arguments: dict[str, Any]) -> httpx.Auth:  # Any: whatever the class takes
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, lambda: load(self._path)(**arguments))
+        except Exception as failure:  # noqa: BLE001  # a stranger's code
+            kind = type(failure).__name__
+        # Raised outside: the stranger's text may repeat an argument.
+        raise CredentialError(f"{self._path} can't be made ({kind})")
 
 
 def load(path: str) -> type[httpx.Auth]:

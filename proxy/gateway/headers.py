@@ -88,6 +88,8 @@ def tokens(values: Iterable[bytes]) -> list[bytes]:
 
 
 def _without_named(fields: RawHeaders, connection: list[bytes]) -> RawHeaders:
+    if len(connection) == 1 and connection[0].lower() in (b"keep-alive", b"close"):
+        return fields
     named = set(tokens(connection)) - {b"close", b"keep-alive", b"upgrade"} - _UNTOUCHABLE
     return [field for field in fields if field[0].lower() not in named] if named else fields
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,6 +17,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in _REASONS.items()
 }  # most answers have the usual reason
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,34 @@ async def send(wire: Wire, answer: Answer, framed: Framing, head: bytes, story: 
         body = answer.body if framed.has_body else b""
         wire.write(head + body)
         story.returned = len(body)
-    else:
-        # At once: a stream of events has a head long before it has an event.
+    elif answer.duplex is not None:
         wire.write(head)
-        if answer.duplex is not None:
-            await both_ways(wire, answer.duplex, story)
-        elif framed.has_body:
-            await _stream(wire, answer.body, framed, story, answer.deadline)
+        await both_ways(wire, answer.duplex, story)
+    elif not framed.has_body:
+        wire.write(head)
+    elif not _write_whole(wire, answer.body, framed, head, story):
+        await _stream(wire, answer.body, framed, story, answer.deadline)
     story.complete = True
     await wire.drain()
+
+
+def _write_whole(wire: Wire, body: httpx.AsyncByteStream, framed: Framing, head: bytes, story: Story) -> bool:
+    """Write the head, and in the same write what has arrived of the body; return whether that was all of it.
+
+    It never waits for more: a stream of events has a head long before it has an event.
+    """
+    ready: Callable[[], tuple[bytes, bool]] | None = getattr(body, "ready", None)
+    piece, complete = ready() if ready is not None else (b"", False)
+    story.returned = len(piece)
+    if framed.chunked:
+        wire.write(head + (_chunk(piece) if piece else b"") + (_LAST_CHUNK if complete else b""))
+    else:
+        wire.write(head + piece)
+    return complete
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
 async def _stream(
@@ -95,16 +115,16 @@ async def _stream(
 ) -> None:
     try:
         async with asyncio.timeout_at(deadline):
+            await wire.drain()
             async for piece in body:
-                if not piece:
-                    continue
-                story.returned += len(piece)
-                wire.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framed.chunked else piece)
-                await wire.drain()
+                if piece:
+                    story.returned += len(piece)
+                    wire.write(_chunk(piece) if framed.chunked else piece)
+                    await wire.drain()
     except (UpstreamError, TimeoutError) as failure:
         story.error = getattr(failure, "error", "connection_read_timeout")
         story.failure = getattr(failure, "detail", "the answer was not complete within timeout.total")
         wire.abort()
         raise ConnectionAbortedError from failure
     if framed.chunked:
-        wire.write(b"0\r\n\r\n")
+        wire.write(_LAST_CHUNK)

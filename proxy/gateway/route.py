@@ -191,21 +191,27 @@ class Route:
         self._policy.check(inbound.method, self.below(admitted))
         draft = self._draft(inbound, head, admitted)
         lease = Lease(draft.body, story)
-        loop = asyncio.get_running_loop()
-        deadline = None if self._total is None else loop.time() + self._total
         try:
             if self._slots is not None:
                 await self._slots.acquire()
                 lease.slots = self._slots
-            try:
-                async with asyncio.timeout_at(deadline):
-                    lease.response = response = await self.exchange(draft, story)
-            except TimeoutError:
-                raise ReadTimeout("the answer did not come within timeout.total", sent=True) from None
+            deadline = None
+            if self._total is None:
+                lease.response = response = await self.exchange(draft, story)
+            else:
+                deadline = asyncio.get_running_loop().time() + self._total
+                lease.response = response = await self._in_time(draft, story, deadline)
             return self._answer(response, admitted, lease, deadline)
         except BaseException:
             await lease.aclose()
             raise
+
+    async def _in_time(self, draft: Draft, story: Story, deadline: float) -> httpx.Response:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.exchange(draft, story)
+        except TimeoutError:
+            raise ReadTimeout("the answer did not come within timeout.total", sent=True) from None
 
     def prepare(self, inbound: Inbound, head: Head, admitted: Admitted) -> httpx.Request:
         """Return what would be sent, but for the credential.

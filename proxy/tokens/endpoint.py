@@ -32,6 +32,8 @@ _CODES = frozenset(
         "expired_token", "invalid_dpop_proof", "use_dpop_nonce",
     }
 )  # fmt: skip
+# RFC 6749 4.1.2.1 has them for redirects; servers send them from here, too.
+_DOWN = ("temporarily_unavailable", "server_error")
 
 
 class Refused(CredentialError):
@@ -44,12 +46,19 @@ class Refused(CredentialError):
 
 
 class TokenEndpoint:
-    """A token endpoint and how this client authenticates there."""
+    """A token endpoint and how this client authenticates there.
 
-    def __init__(self, url: str, client: httpx.AsyncBaseTransport, clock: Clock) -> None:
+    Args:
+        client: raises `UpstreamError`.
+        timeout: seconds for a whole request.
+
+    """
+
+    def __init__(self, url: str, client: httpx.AsyncBaseTransport, clock: Clock, *, timeout: float = TIMEOUT) -> None:
         self._url = httpx.URL(url)
         self._client = client
         self._clock = clock
+        self._timeout = timeout
 
     async def request(self, form: Sequence[tuple[str, str]], headers: dict[str, str]) -> Token:
         """Ask for a token.
@@ -72,31 +81,39 @@ class TokenEndpoint:
             },
         )
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 response = await self._client.handle_async_request(request)
                 try:
-                    return self._token(response, await _read(response))
+                    self._check_status(response)
+                    return self._token(response.status_code, await _read(response))
                 finally:
                     await response.aclose()
         except TimeoutError:
-            raise TokenEndpointDown(f"the token endpoint took longer than {TIMEOUT:.0f} s", retry_after=1) from None
+            problem = f"the token endpoint took longer than {self._timeout:g} s"
         except UpstreamError as failure:
-            raise TokenEndpointDown(f"the token endpoint: {failure.detail}", retry_after=1) from None
+            problem = f"the token endpoint: {failure.detail}"
+        # Raised outside: what failed has the request on it, and would be the context.
+        raise TokenEndpointDown(problem, retry_after=1)
 
-    def _token(self, response: httpx.Response, body: bytes) -> Token:
+    def _check_status(self, response: httpx.Response) -> None:
+        """What can be told without the body, which may be huge or never come."""
         status = response.status_code
         if status >= 500 or status in (408, 429):
             wait = told_wait(response.headers.raw, self._clock.time())
             raise TokenEndpointDown(f"the token endpoint answered {status}", retry_after=wait or 1)
         if 300 <= status < 400:
             raise CredentialError("the token endpoint redirects, which is not followed; token_url must be exact")
+
+    def _token(self, status: int, body: bytes) -> Token:
         answer = _object(body)
-        if answer is not None and "error" in answer:
-            code = answer["error"]
+        code = None if answer is None else answer.get("error")
+        if code in _DOWN:
+            raise TokenEndpointDown(f"the token endpoint answered {code}", retry_after=1)
+        if code:
             raise Refused(code if isinstance(code, str) and code in _CODES else "an error of its own kind")
         if status in (400, 401, 403):
             raise Refused("invalid_client" if status == 401 else f"status {status}")
-        if status != 200 or answer is None:
+        if not 200 <= status < 300 or answer is None:
             raise CredentialError(f"the token endpoint answered {status} with something that is no token")
         return self._parse(answer)
 
@@ -112,7 +129,7 @@ class TokenEndpoint:
         return Token(
             access_token=access_token,
             expires_at=None if life is None else now + life,
-            refresh_token=_text(answer, "refresh_token"),
+            refresh_token=_form_text(answer, "refresh_token"),
             scope=_text(answer, "scope"),
             obtained_at=now,
         )
@@ -141,6 +158,14 @@ def _text(answer: dict[str, object], key: str) -> str | None:
     """Return a field that can stand in a header: printable ASCII without spaces at the ends."""
     value = answer.get(key)
     if isinstance(value, str) and value and value.isascii() and value.isprintable() and value == value.strip():
+        return value
+    return None
+
+
+def _form_text(answer: dict[str, object], key: str) -> str | None:
+    """Return a field that only has to stand in a form; dropping one would mean that an old one is sent again."""
+    value = answer.get(key)
+    if isinstance(value, str) and value and not any("\ud800" <= character <= "\udfff" for character in value):
         return value
     return None
 

@@ -15,6 +15,8 @@ from proxy.tokens import Tokens
 from proxy.tokens.endpoint import Refused
 
 PART = 0.25  # of a token's life at most is left when it is renewed early
+_BEGIN_ANEW = frozenset({"invalid_grant", "unauthorized_client", "unsupported_grant_type"})
+REMEMBERED = 16  # refused tokens that are known as such
 SHORTEST_REST, LONGEST_REST_DOWN, LONGEST_REST_REFUSED = 1.0, 30.0, 60.0
 
 Fetch = Callable[[str | None], Awaitable[Token]]
@@ -46,7 +48,9 @@ class TokenSource:
         self._clock = tokens.clock
         self._refresh_before = refresh_before
         self._token: Token | None = None
-        self._dead: str | None = None
+        self._newest: Token | None = None  # the last one had, refused or not: its refresh token is the one to use
+        self._stale: Token | None = None  # what the store has kept since a newer one couldn't be saved
+        self._dead: deque[str] = deque(maxlen=REMEMBERED)
         self._renewal: asyncio.Task[Token] | None = None
         self._failure: ProxyError | None = None
         self._failures = 0
@@ -79,9 +83,10 @@ class TokenSource:
 
         """
         token = self._token
-        if token is not None and token.access_token != refused.access_token:
-            return token  # a late 401: another request has renewed it already
-        self._dead = refused.access_token
+        if token is not None and token is not refused:
+            return token  # a late 401: another request has renewed it already, if only to the same text
+        if refused.access_token not in self._dead:
+            self._dead.append(refused.access_token)
         self._token = None
         return await self._renewed()
 
@@ -98,16 +103,15 @@ class TokenSource:
     def _rests(self) -> bool:
         return self._clock.monotonic() < self._rest_until
 
-    def _usable(self, token: Token | None) -> bool:
-        return token is not None and token.access_token != self._dead and not self._is_over(token)
+    def _usable(self, token: Token | None) -> TypeGuard[Token]:
+        return token is not None and token.access_token not in self._dead and not self._is_over(token)
 
     # -- once ----------------------------------------------------------------------------------------
 
     async def _renewed(self) -> Token:
         if self._renewal is None and self._rests():
             await self._look_into_store()
-            if self._token is None:
-                assert self._failure is not None
+            if not self._usable(self._token):
                 raise self._resting()
             return self._token
         return await asyncio.shield(self._start())
@@ -124,48 +128,50 @@ class TokenSource:
             renewal.exception()  # whoever waited has it; nobody did if it was early
 
     def _resting(self) -> ProxyError:
-        """Return the failure that is remembered, with the rest of the pause."""
+        """Return the failure that is remembered, with the rest of the pause.
+
+        A new one each time: an exception that is raised again grows by a traceback, and keeps what stands in it.
+        """
         failure = self._failure
         assert failure is not None
         if isinstance(failure, TokenEndpointDown):
             return TokenEndpointDown(failure.detail, retry_after=self._rest_until - self._clock.monotonic())
-        return failure
+        return CredentialError(failure.detail)
 
     async def _renew(self) -> Token:
         """Renew under the store's lock; who held it before us may have left a token."""
         key = await self._key()
+        token: Token | None = None
         try:
             async with self._tokens.store.lock(key):
-                return await self._renew_locked(key)
+                token = await self._renew_locked(key)
         except StoreError as failure:
             self._tokens.warn(f"credential {self._name}: {failure}; tokens serve from memory")
-            return await self._obtain(key, self._token)
+        return token or await self._renew_locked(key)
 
     async def _renew_locked(self, key: str) -> Token:
         stored = await self._load(key)
-        if stored is not None and self._usable(stored) and not self._is_same(stored):
+        if self._usable(stored) and not self._is_same(stored):
             return self._succeeded(stored)
-        return await self._obtain(key, stored or self._token)
+        return await self._obtain(key, stored)
 
     def _is_same(self, stored: Token) -> bool:
         return self._token is not None and stored.access_token == self._token.access_token
 
-    async def _obtain(self, key: str, old: Token | None) -> Token:
+    async def _obtain(self, key: str, stored: Token | None) -> Token:
         try:
-            token = await self._fetched(old)
-        except TokenEndpointDown as failure:
-            self._failed(failure, "unavailable", LONGEST_REST_DOWN)
+            token = await self._fetched(stored or self._newest)
+        except ProxyError as failure:
+            self._failed(failure)
             raise
-        except CredentialError as failure:
-            self._failed(failure, "refused", LONGEST_REST_REFUSED)
-            raise
-        if token.refresh_token is None and old is not None and old.refresh_token is not None:
-            # Not rotated: the old one stays good (RFC 6749, section 6).
-            token = token.with_refresh_token(old.refresh_token)
+        if token.access_token in self._dead:
+            self._dead.remove(token.access_token)  # the server says that it is good
         try:
             # Before it is used: a rotated refresh token that is lost in a crash can't be had again.
             await self._tokens.store.save(key, token)
+            self._stale = None
         except StoreError as failure:
+            self._stale = stored or self._stale
             self._tokens.warn(f"credential {self._name}: {failure}; the token serves from memory")
         self._tokens.renewed(self._name, "success")
         return self._succeeded(token)
@@ -174,37 +180,47 @@ class TokenSource:
         if old is None or old.refresh_token is None:
             return await self._fetch(None)
         try:
-            return await self._fetch(old.refresh_token)
+            token = await self._fetch(old.refresh_token)
         except Refused as failure:
-            if failure.code != "invalid_grant":
+            if failure.code not in _BEGIN_ANEW:
                 raise
-            return await self._fetch(None)  # the refresh token is dead; begin anew where the grant can
+        else:
+            # Not rotated: the old one stays good (RFC 6749, section 6).
+            return token if token.refresh_token is not None else token.with_refresh_token(old.refresh_token)
+        return await self._fetch(None)  # the refresh token is dead; begin anew where the grant can
 
     def _succeeded(self, token: Token) -> Token:
-        self._token = token
+        self._token = self._newest = token
         self._failure = None
         self._failures = 0
         self._rest_until = 0.0
         return token
 
-    def _failed(self, failure: ProxyError, outcome: str, longest: float) -> None:
+    def _failed(self, failure: ProxyError) -> None:
+        refused = isinstance(failure, CredentialError)
+        longest = LONGEST_REST_REFUSED if refused else LONGEST_REST_DOWN
         rest = min(SHORTEST_REST * 2**self._failures, longest)
+        rest = max(rest, min(failure.retry_after or 0, longest))
+        if not refused:
+            failure.retry_after = max(failure.retry_after or 0, rest)  # before that it is not asked again
         self._failures = min(self._failures + 1, 10)
-        self._failure = failure
-        self._rest_until = self._clock.monotonic() + max(rest, min(failure.retry_after or 0, longest))
-        self._tokens.renewed(self._name, outcome)
+        self._failure = type(failure)(failure.detail) if type(failure) in _PLAIN else CredentialError(failure.detail)
+        self._rest_until = self._clock.monotonic() + rest
+        self._tokens.renewed(self._name, "refused" if refused else "unavailable")
 
     # -- the store -----------------------------------------------------------------------------------
 
     async def _look_into_store(self) -> None:
         """While resting: a login, or another process, may have put a token there."""
         stored = await self._load(await self._key())
-        if stored is not None and self._usable(stored):
+        if self._usable(stored) and self._rests():
             self._succeeded(stored)
 
     async def _load(self, key: str) -> Token | None:
+        """Return what the store has, unless a newer one couldn't be saved over it."""
         try:
-            return await self._tokens.store.load(key)
+            stored = await self._tokens.store.load(key)
+            return None if stored == self._stale else stored
         except StoreError as failure:
             self._tokens.warn(f"credential {self._name}: {failure}")
             return None

@@ -54,9 +54,6 @@ class Limits:
 class Home(Protocol):
     """Who keeps connections."""
 
-    def made(self, connection: Connection) -> None:
-        """Know of it."""
-
     def released(self, connection: Connection) -> None:
         """Have it back, for another request."""
 
@@ -200,11 +197,6 @@ class Connection(Wire):
         self._break(self._error(WriteTimeout if unsent else ReadTimeout))
 
     # -- the loop's side -------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Know the transport."""
-        super().connection_made(transport)
-        self._home.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what the upstream sent."""

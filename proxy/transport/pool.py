@@ -50,11 +50,11 @@ class Pool:
             connection.cut()
         return None
 
-    # -- the connections' side -------------------------------------------------------------------
-
-    def made(self, connection: Connection) -> None:
-        """Know of a new one."""
+    def add(self, connection: Connection) -> None:
+        """Know of a new one, which is busy."""
         self._open.add(connection)
+
+    # -- the connections' side -------------------------------------------------------------------
 
     def released(self, connection: Connection) -> None:
         """Have one back."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -54,25 +55,23 @@ class StockTransport(httpx.AsyncBaseTransport):
     """``httpx.AsyncHTTPTransport`` with the errors of this project.
 
     Args:
+        tls: makes the context, when one is needed for the first time: that takes longer than all else.
         connect: seconds to connect, or None.
         read: seconds between two pieces, or None.
 
     """
 
     def __init__(
-        self,
-        *,
-        verify: ssl.SSLContext | bool = True,
-        connect: float | None = 5.0,
-        read: float | None = 60.0,
-        proxy: httpx.URL | None = None,
+        self, tls: Callable[[], ssl.SSLContext], *, connect: float | None = 5.0, read: float | None = 60.0
     ) -> None:
         self._timeout = {"connect": connect, "read": read, "write": read, "pool": None}
+        self._tls = tls
+
+    @cached_property
+    def _inner(self) -> httpx.AsyncHTTPTransport:
         # No limit on connections: httpcore loses a slot with each cancelled request.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15)
-        self._inner = httpx.AsyncHTTPTransport(
-            verify=verify, trust_env=False, limits=limits, proxy=None if proxy is None else httpx.Proxy(proxy)
-        )
+        return httpx.AsyncHTTPTransport(verify=self._tls(), trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As its base class.

@@ -115,13 +115,14 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         if self._pool is None:
             self._pool = Pool(self._expiry, loop)
         pool = self._pool
-        connection = None
-        if not pool.closed:
-            connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))
-        if connection is None or pool.closed:
-            if connection is not None:
-                connection.cut()
+        if pool.closed:
             raise ConnectionTerminated("the transport is closed")
+        connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))
+        if pool.closed:
+            connection.cut()
+            raise ConnectionTerminated("the transport is closed")
+        # Not earlier: uvloop does not tell a connection that it is lost when the connect was cancelled.
+        pool.add(connection)
         return connection
 
 

@@ -27,10 +27,15 @@ class House:
 
     """
 
-    def __init__(self, api: Api, proxy: Running) -> None:
-        self.api = api
+    def __init__(self, proxy: Running, api: Api | None = None) -> None:
         self.proxy = proxy
+        self._api = api
         self._clients: list[Line] = []
+
+    @property
+    def api(self) -> Api:
+        assert self._api
+        return self._api
 
     async def connect(self) -> Line:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port)
@@ -49,6 +54,8 @@ class House:
             client.reset()
             with suppress(Exception):
                 await client.writer.wait_closed()
+        if self._api is not None:
+            await self._api.__aexit__(None, None, None)
 
 
 Build = Callable[..., Awaitable[House]]
@@ -79,13 +86,27 @@ async def build(start: Start) -> AsyncIterator[Build]:
         except BaseException:
             await api.__aexit__(None, None, None)
             raise
-        houses.append(House(api, proxy))
+        houses.append(House(proxy, api))
         return houses[-1]
 
     yield built
     for house in houses:
         await house.aclose()
-        await house.api.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def lead(start: Start) -> AsyncIterator[Build]:
+    """Build houses without an API: ``await lead(upstream=…, **route)``."""
+    houses: list[House] = []
+
+    async def led(server: dict[str, Any] | None = None, **route: Any) -> House:
+        table = {"server": server or {}, "routes": {"api": {"prefix": "/", "credential": BEARER, **route}}}
+        houses.append(House(await start(table)))
+        return houses[-1]
+
+    yield led
+    for house in houses:
+        await house.aclose()
 
 
 @pytest.fixture

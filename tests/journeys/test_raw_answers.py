@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.conftest import Start
-from tests.journeys.conftest import BEARER, HEAD, Build, House
+from tests.journeys.conftest import HEAD, Build
 from tests.journeys.wires import OK, PATIENCE, Line, Message, Step, answer, chunked, closing, resetting
 
 ONCE = {"attempts": 1}
@@ -205,8 +204,8 @@ AMBIGUOUS = {
 }  # fmt: skip
 
 TOLERATED = {
-    "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
     "no reason": b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+    "spaces around a value": b"HTTP/1.1 200 OK\r\nContent-Length: \t 2 \r\n\r\nok",
 }
 
 
@@ -243,14 +242,23 @@ async def test_what_can_be_read_in_one_way_only_is_handed_on_as_everybody_writes
     assert (seen.status, seen.body, seen.get("Content-Length")) == (200, b"ok", b"2")
 
 
-@pytest.mark.parametrize("size", ["zz", "-5", "FFFFFFFFFFFFFFFFFFFFFF", "0x5"])
-async def test_a_broken_chunk_breaks_the_answer_off(build: Build, size: str) -> None:
-    told = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" + size.encode() + b"\r\nworld\r\n0\r\n\r\n"
-    house = await build(told, retry=ONCE)
+@pytest.mark.parametrize("size", [b"zz", b"-5", b"FFFFFFFFFFFFFFFFFFFFFF", b"0x5", b""])
+async def test_a_broken_chunk_breaks_the_answer_off(build: Build, size: bytes) -> None:
+    go_on = asyncio.Event()
+
+    async def step(_: Message, line: Line) -> None:
+        await line.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await go_on.wait()
+        await line.send(size + b"\r\nworld\r\n0\r\n\r\n")
+        await line.rest()
+
+    house = await build(step, retry=ONCE)
     client = await house.connect()
     await client.send(HEAD)
-    everything = await client.rest()
-    assert not everything.endswith(b"0\r\n\r\n")
+    assert (await client.until(b"hello\r\n")).startswith(b"HTTP/1.1 200")
+    go_on.set()
+    assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    await house.api.came(lambda: house.api.lines[0].ended.is_set())
 
 
 async def test_a_head_of_an_answer_that_never_ends_is_not_read_to_the_end(build: Build) -> None:
@@ -338,19 +346,16 @@ async def test_no_answer_is_a_502(build: Build, step: Step) -> None:
     assert len(house.api.messages) == 1
 
 
-async def test_a_port_that_refuses_is_a_502(start: Start) -> None:
+async def test_a_port_that_refuses_is_a_502(lead: Build) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens
         port = taken.getsockname()[1]
-        proxy = await start({"routes": {"api": {"prefix": "/", "upstream": f"http://127.0.0.1:{port}", "retry": ONCE}}})
-        seen = await House(None, proxy).ask()  # type: ignore[arg-type]  # there is no API
+        seen = await (await lead(upstream=f"http://127.0.0.1:{port}", retry=ONCE)).ask()
     assert (seen.status, seen.error) == (502, "connection_refused")
 
 
-async def test_a_name_that_does_not_exist_is_a_502(start: Start) -> None:
-    route = {"prefix": "/", "upstream": "https://no-such-name.invalid", "retry": ONCE}
-    proxy = await start({"routes": {"api": route}})
-    seen = await House(None, proxy).ask()  # type: ignore[arg-type]  # there is no API
+async def test_a_name_that_does_not_exist_is_a_502(lead: Build) -> None:
+    seen = await (await lead(upstream="https://no-such-name.invalid", retry=ONCE)).ask()
     assert (seen.status, seen.error) == (502, "dns_error")
 
 
@@ -364,7 +369,7 @@ async def test_an_api_that_says_nothing_is_a_504(build: Build) -> None:
     await house.api.came(lambda: house.api.lines[0].ended.is_set())
 
 
-async def test_an_api_that_does_not_take_the_connection_is_a_504(start: Start) -> None:
+async def test_an_api_that_does_not_take_the_connection_is_a_504(lead: Build) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)
@@ -375,12 +380,8 @@ async def test_an_api_that_does_not_take_the_connection_is_a_504(start: Start) -
             sock.setblocking(False)
             sock.connect_ex(busy.getsockname())
             waiting.append(sock)
-        route = {
-            "prefix": "/", "upstream": "http://127.0.0.1:%d" % busy.getsockname()[1], "retry": ONCE,
-            "timeout": {"connect": 0.2},
-        }  # fmt: skip
-        proxy = await start({"routes": {"api": route}})
-        seen = await House(None, proxy).ask()  # type: ignore[arg-type]  # there is no API
+        upstream = f"http://127.0.0.1:{busy.getsockname()[1]}"
+        seen = await (await lead(upstream=upstream, retry=ONCE, timeout={"connect": 0.2})).ask()
         for sock in waiting:
             sock.close()
     assert (seen.status, seen.error) == (504, "connection_timeout")
@@ -470,14 +471,10 @@ async def tls_api(certificate: trustme.LeafCert) -> AsyncIterator[tuple[int, lis
         await asyncio.sleep(0)
 
 
-async def over_tls(start: Start, port: int, ca: Path | None, name: str = "localhost", **route: object) -> Message:
+async def over_tls(lead: Build, port: int, ca: Path | None, **route: object) -> Message:
     tls = {} if ca is None else {"ca": str(ca)}
-    table = {"prefix": "/", "upstream": f"https://{name}:{port}", "tls": tls, "retry": ONCE, "credential": BEARER}
-    proxy = await start({"routes": {"api": {**table, **route}}})
-    house = House(None, proxy)  # type: ignore[arg-type]  # there is no plain API
-    seen = await house.ask()
-    await house.aclose()
-    return seen
+    house = await lead(**{"upstream": f"https://localhost:{port}", "tls": tls, "retry": ONCE, **route})
+    return await house.ask()
 
 
 @pytest.fixture
@@ -487,45 +484,53 @@ def ca(tmp_path: Path) -> tuple[trustme.CA, Path]:
     return made, tmp_path / "ca.pem"
 
 
-async def test_a_certificate_that_is_right_is_trusted(start: Start, ca: tuple[trustme.CA, Path]) -> None:
+async def test_a_certificate_that_is_right_is_trusted(lead: Build, ca: tuple[trustme.CA, Path]) -> None:
     async with tls_api(ca[0].issue_cert("localhost")) as (port, heard):
-        seen = await over_tls(start, port, ca[1])
+        seen = await over_tls(lead, port, ca[1])
     assert (seen.status, seen.body) == (200, b"ok")
     assert f"\r\nHost: localhost:{port}\r\n".encode() in heard[0]
 
 
-async def test_a_certificate_for_another_host_is_not_trusted(start: Start, ca: tuple[trustme.CA, Path]) -> None:
+async def test_a_certificate_for_another_host_is_not_trusted(lead: Build, ca: tuple[trustme.CA, Path]) -> None:
     async with tls_api(ca[0].issue_cert("other.example")) as (port, heard):
-        seen = await over_tls(start, port, ca[1])
+        seen = await over_tls(lead, port, ca[1])
     assert (seen.status, seen.error, heard) == (502, "tls_certificate_error", [])
 
 
-async def test_a_certificate_of_an_unknown_authority_is_not_trusted(start: Start, ca: tuple[trustme.CA, Path]) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_not_trusted(lead: Build, ca: tuple[trustme.CA, Path]) -> None:
     async with tls_api(trustme.CA().issue_cert("localhost")) as (port, heard):
-        seen = await over_tls(start, port, ca[1])
-        without = await over_tls(start, port, None)
+        seen = await over_tls(lead, port, ca[1])
+        without = await over_tls(lead, port, None)
     assert (seen.status, seen.error, heard) == (502, "tls_certificate_error", [])
     assert (without.status, without.error) == (502, "tls_certificate_error")
 
 
-async def test_a_certificate_that_has_expired_is_not_trusted(start: Start, ca: tuple[trustme.CA, Path]) -> None:
+async def test_a_certificate_that_has_expired_is_not_trusted(lead: Build, ca: tuple[trustme.CA, Path]) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     leaf = ca[0].issue_cert("localhost", not_before=yesterday - timedelta(days=9), not_after=yesterday)
     async with tls_api(leaf) as (port, heard):
-        seen = await over_tls(start, port, ca[1])
+        seen = await over_tls(lead, port, ca[1])
     assert (seen.status, seen.error, heard) == (502, "tls_certificate_error", [])
 
 
-async def test_verification_may_be_switched_off_loudly(start: Start) -> None:
+async def test_verification_may_be_switched_off_loudly(lead: Build) -> None:
     async with tls_api(trustme.CA().issue_cert("other.example")) as (port, _):
-        seen = await over_tls(start, port, None, tls={"verify": False}, insecure=True)
+        seen = await over_tls(lead, port, None, tls={"verify": False}, insecure=True)
     assert seen.status == 200
 
 
-async def test_a_plain_port_where_tls_was_wanted_is_a_502(build: Build, start: Start) -> None:
-    house = await build()
-    house.api.always = closing()
-    seen = await over_tls(start, house.api.port, None)
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", b""])
+async def test_a_plain_port_where_tls_was_wanted_is_a_502(lead: Build, says: bytes) -> None:
+    heard: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1 << 16))
+        writer.write(says)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    seen = await over_tls(lead, server.sockets[0].getsockname()[1], None)
+    server.close()
     assert seen.status == 502
     assert seen.error in ("tls_protocol_error", "connection_terminated")
-    assert b"Authorization" not in house.api.heard
+    assert b"GET" not in b"".join(heard)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -155,7 +157,10 @@ class Line:
         self.writer.close()
 
     def reset(self) -> None:
-        """End without a farewell; what is unsent is dropped."""
+        """End without a farewell: what is unsent is dropped, and the other side is told that it was."""
+        sock = self.writer.get_extra_info("socket")
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def chunks(self) -> bytes:

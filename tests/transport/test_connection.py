@@ -700,7 +700,7 @@ def open_sockets() -> int:
     return sum(bool(re.match("socket:", name)) for name in names)
 
 
-@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("steps", range(14))
 async def test_whenever_a_request_is_cancelled_no_connection_stays(steps: int) -> None:
     stream = Pieces([b"x" * 1000, asyncio.Event()])
     async with Upstream(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nstart", EMPTY)) as upstream:

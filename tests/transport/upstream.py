@@ -111,9 +111,9 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         if self._uds is not None:
-            self._server = await asyncio.start_unix_server(self._accept, self._uds, ssl=self._tls)
+            self._server = await asyncio.start_unix_server(self._accept, self._uds)
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, limit=1 << 24)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 24)
             self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -144,8 +144,11 @@ class Upstream:
         async with self._arrival:
             self._arrival.notify_all()
         try:
+            if self._tls is not None:
+                # Here and not by the server, which would know of no connection until the handshake is over.
+                await writer.start_tls(self._tls)
             await self._script(line)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             line.ended.set()
         except asyncio.CancelledError:
             pass  # the test is over
