@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -171,7 +172,7 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
     """
     layers = gather(path, overrides or {}, use_file=use_file)
     mistakes = _strangers(layers)
-    table = merged(layers, is_secret_table)
+    table: Table = {"tokens": {}} | merged(layers, is_secret_table)  # its default may be a mistake
     settings, found = _validated(table)
     mistakes |= {*found, *consistency.references(table), *_inconsistent(settings, found, table, layers)}
     if mistakes:
@@ -179,7 +180,8 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
     return settings
 
 
-_STAND_IN: Table = {"": {"upstream": "http://localhost"}}  # where no route is left
+# Where no route is left, or nothing that says where tokens are.
+_STAND_IN: Table = {"routes": {"": {"upstream": "http://localhost"}}, "tokens": {"store": "memory"}}
 
 
 def _validated(table: Table) -> tuple[Settings, set[Mistake]]:
@@ -195,11 +197,16 @@ def _validated(table: Table) -> tuple[Settings, set[Mistake]]:
         mistakes |= _explained(failure)
     # No route and no credential depends on another one, no key of the other tables on its neighbour.
     rest = _without(table, {mistake.path[:2] for mistake in mistakes})
-    return Settings.model_validate({**rest, "routes": rest.get("routes") or _STAND_IN}), mistakes
+    return Settings.model_validate(rest | {key: rest.get(key) or value for key, value in _STAND_IN.items()}), mistakes
 
 
 def _explained(failure: ValidationError) -> set[Mistake]:
-    return set(explain(failure, Settings.model_json_schema(mode="validation")))
+    return set(explain(failure, _schema()))
+
+
+@cache
+def _schema() -> Table:
+    return Settings.model_json_schema(mode="validation")
 
 
 def _without(table: Table, paths: set[KeyPath]) -> Table:

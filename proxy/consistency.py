@@ -54,7 +54,7 @@ def cycles(credentials: Mapping[str, Credential]) -> Iterator[Mistake]:
     for name in credentials:
         if name in _reachable(credentials, name):
             yield Mistake(
-                ("credentials", name, "credentials"), "leads back to itself; right would be other credentials"
+                ("credentials", name, "credentials"), "leads back to itself; right would be another one"
             )
 
 

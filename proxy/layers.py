@@ -54,11 +54,9 @@ class Layer:
         return len(path)
 
     def place(self, path: KeyPath) -> str:
-        """Where in it a key stands, for users."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.variables:
-                return self.variables[path[:end]]
-        return self.name
+        """Where in it a key stands, for users: in a variable of its own, or in one of a table around or in it."""
+        related = [own for own in self.variables if own[: len(path)] == path[: len(own)]]
+        return self.variables[max(related, key=len)] if related and path else self.name
 
 
 def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_file: bool = True) -> list[Layer]:

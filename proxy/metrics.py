@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 from proxy.gateway import Story
 
+# Others are counted as one: a client may make up as many as it likes.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -34,20 +36,17 @@ class Metrics:
             "countersign_requests", "Requests answered", ["route", "method", "status"], registry=registry
         )
         self._duration = Histogram(
-            "countersign_request_duration_seconds", "From a request's head to its answer's end",
-            ["route"], buckets=_BUCKETS, registry=registry,
-        )  # fmt: skip
+            "countersign_request_duration_seconds",
+            "From a request's head to its answer's end",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
         self._attempts = Counter(
             "countersign_upstream_attempts", "Requests sent upstream", ["route", "outcome"], registry=registry
         )
-        self._replays = Counter(
-            "countersign_replays", "Requests sent again after a renewal", ["route"], registry=registry
-        )
+        self._replays = Counter("countersign_replays", "Requests sent again after a renewal", registry=registry)
         self._waits = Counter(
-            "countersign_throttle_wait_seconds",
-            "Waited since the API or a backoff said so",
-            ["route"],
-            registry=registry,
+            "countersign_throttle_wait_seconds", "Waited since the API or a backoff said so", registry=registry
         )
         self._renewals = Counter(
             "countersign_token_renewals", "Token requests", ["credential", "outcome"], registry=registry
@@ -56,28 +55,27 @@ class Metrics:
             "countersign_requests_in_progress", "Requests under way", registry=registry
         ).set_function(lambda: in_progress())  # fmt: skip
         registry.register(_Expiries(expiries))
-        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._bound: dict[tuple[str, str, int], Counter] = {}
         self._bound_attempts: dict[tuple[str, str], Counter] = {}
 
     def request(self, story: Story, duration: float) -> None:
         """Count a request that is over; `duration` in seconds."""
-        key = (story.route, story.method, story.status)
-        bound = self._bound.get(key)
-        if bound is None:
-            status = str(story.status or "cancelled")
-            bound = (
-                self._requests.labels(story.route, story.method, status),
-                self._duration.labels(story.route),
-            )
-            self._bound[key] = bound
-        bound[0].inc()
-        bound[1].observe(duration)
+        self._request(story).inc()
+        self._duration.observe(duration)
         for outcome in story.outcomes:
             self._attempt(story.route, outcome).inc()
         if story.waited:
-            self._waits.labels(story.route).inc(story.waited)
+            self._waits.inc(story.waited)
         if story.replays:
-            self._replays.labels(story.route).inc(story.replays)
+            self._replays.inc(story.replays)
+
+    def _request(self, story: Story) -> Counter:
+        method = story.method if story.method in _METHODS else "other"
+        counter = self._bound.get((story.route, method, story.status))
+        if counter is None:
+            counter = self._requests.labels(story.route, method, str(story.status or "cancelled"))
+            self._bound[story.route, method, story.status] = counter
+        return counter
 
     def _attempt(self, route: str, outcome: str) -> Counter:
         counter = self._bound_attempts.get((route, outcome))

@@ -7,15 +7,15 @@ messages here are read by users and never repeat the input.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(ms|s|m|h|d)?", re.ASCII)
+_LONGEST = 1e15  # seconds; whatever is longer is a mistake
 _SECONDS = {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|KiB|MB|MiB|GB|GiB)?")
+_SIZE = re.compile(r"(\d{1,15})(\.\d{1,15})?(B|kB|KB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
 _BYTES = {
     None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "KiB": 2**10,
     "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30,
@@ -40,7 +40,7 @@ def parse_duration(value: object) -> object:
         if not match:
             raise ValueError('not a duration; right would be "250ms", "30s", "5m" or plain seconds')
         return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
         raise ValueError('not a duration; right would be "250ms", "30s", "5m" or plain seconds')
     return float(value)
 
@@ -56,7 +56,7 @@ def parse_size(value: object) -> object:
         match = _SIZE.fullmatch(value.strip())
         if not match:
             raise ValueError('not a size; right would be "64KiB", "10MB" or plain bytes')
-        return int(float(match[1]) * _BYTES[match[2]])
+        return int(match[1]) * _BYTES[match[3]] + int(float(match[2] or 0) * _BYTES[match[3]])
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError('not a size; right would be "64KiB", "10MB" or plain bytes')
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _EPOCH = 1e8  # a reset above is a date, below it is seconds from now
@@ -32,10 +33,12 @@ def _retry_after(value: bytes, now: float) -> float | None:
     if _NUMBER.fullmatch(text):
         return float(text)
     try:
-        when = parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
+        when = parsedate_to_datetime(text)
+        # A date without a zone is GMT (RFC 9110, section 5.6.7), and not the time of this machine's place.
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return max(0.0, when - now)
+    return max(0.0, seconds - now)
 
 
 def _reset(value: bytes, now: float) -> float | None:

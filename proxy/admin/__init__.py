@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 from proxy import plugins
 from proxy.clock import Clock
-from proxy.errors import AdminTokenNeeded, InternalError, MethodDenied, NoRoute, ProxyError
+from proxy.errors import AdminTokenNeeded, InternalError, MethodDenied, Misdirected, NoRoute, ProxyError
 from proxy.gateway import Answer, Inbound
 from proxy.gateway.guard import Guard
 from proxy.gateway.headers import Head, read
@@ -51,15 +51,23 @@ class Page(ABC):
     Attributes:
         path: where it is.
         open: whether it needs no token.
+        csp: what a browser may load for it.
 
     """
 
     path: ClassVar[str]
     open: ClassVar[bool] = False
+    csp: ClassVar[bytes] = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     @abstractmethod
     async def answer(self, facts: Facts) -> Answer:
         """Return what it shows."""
+
+
+def credential_name(route: Route) -> str:
+    """Return what a route's credential is called, for people."""
+    credential = route.settings.credential
+    return credential if isinstance(credential, str) else f"{credential.type} (inline)"
 
 
 _ALLOW = ((b"Allow", b"GET, HEAD"),)
@@ -94,6 +102,8 @@ class Admin:
         head = read(inbound.headers)
         admitted = await self._guard.admit(inbound, head)
         page = self._pages.get(admitted.path.decode("ascii"))
+        if admitted.upstream is not None:
+            raise Misdirected("the admin listener is no proxy; right would be a path as the target")
         if page is None:
             raise NoRoute("the admin listener has / /healthz /readyz /metrics and /api/status")
         if inbound.method not in ("GET", "HEAD"):
@@ -101,7 +111,7 @@ class Admin:
         if not page.open:
             self._check_token(head, admitted.target)
         answer = await page.answer(self._facts)
-        answer.headers += _ALWAYS
+        answer.headers += [*_ALWAYS, (b"Content-Security-Policy", page.csp)]
         return answer
 
     def _check_token(self, head: Head, target: bytes) -> None:
@@ -117,4 +127,4 @@ class Admin:
             )
 
 
-__all__ = ["Admin", "Facts", "Page"]
+__all__ = ["Admin", "Facts", "Page", "credential_name"]

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import ClassVar
 
-from proxy.admin import Facts, Page
+from proxy.admin import Facts, Page, credential_name
 from proxy.errors import CountersignError
 from proxy.gateway import Answer
 from proxy.gateway.route import Route
@@ -35,7 +35,11 @@ class Readyz(Page):
         """As `Page.answer`."""
         routes = facts.routes()
         problems = await asyncio.gather(*(problem(route) for route in routes))
-        failed = {route.name: text for route, text in zip(routes, problems, strict=True) if text}
+        failed = {
+            route.name: {"credential": credential_name(route), "problem": text}
+            for route, text in zip(routes, problems, strict=True)
+            if text
+        }
         body = json.dumps({"ready": not failed, "routes": failed}, indent=2).encode() + b"\n"
         return Answer(503 if failed else 200, [(b"Content-Type", b"application/json")], body)
 
@@ -49,4 +53,6 @@ async def problem(route: Route) -> str:
         return str(failure)
     except TimeoutError:
         return f"not within {PATIENCE:.0f} s"
+    except Exception as failure:  # noqa: BLE001  # a stranger's httpx.Auth; its text may repeat what is secret
+        return f"failed with {type(failure).__name__}"
     return ""

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, ClassVar
 
 from proxy import __version__
-from proxy.admin import Facts, Page
+from proxy.admin import Facts, Page, credential_name
 from proxy.gateway import Answer
 from proxy.gateway.route import Route
 
@@ -41,11 +41,11 @@ class StatusPage(Page):
     """``/``: the same for people."""
 
     path: ClassVar[str] = "/"
+    csp: ClassVar[bytes] = _CSP
 
     async def answer(self, facts: Facts) -> Answer:
         """As `Page.answer`."""
-        fields = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Content-Security-Policy", _CSP)]
-        return Answer(200, fields, _page(status(facts)).encode())
+        return Answer(200, [(b"Content-Type", b"text/html; charset=utf-8")], _page(status(facts)).encode())
 
 
 def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
@@ -65,13 +65,12 @@ def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
 
 def _route(route: Route) -> dict[str, Any]:  # Any: JSON
     settings = route.settings
-    credential = settings.credential
     expiry = route.scheme.expires_at()
     return {
         "name": route.name,
         "matches": matches(route),
         "upstream": str(settings.upstream),
-        "credential": credential if isinstance(credential, str) else f"{credential.type} (inline)",
+        "credential": credential_name(route),
         "token_expires": None if expiry is None else _date(expiry),
         "throttled_seconds": round(route.exchange.gate.remaining(), 1),
     }
@@ -95,6 +94,7 @@ def _counts(facts: Facts) -> list[dict[str, Any]]:  # Any: JSON
 
 
 def _date(seconds: float) -> str:
+    seconds = min(max(seconds, 0.0), 253402300799.0)  # until the end of the year 9999, whatever a server has said
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from proxy.admin import credential_name
 from proxy.admin.health import problem
 from proxy.admin.status import matches
 from proxy.app import App
@@ -24,6 +25,7 @@ from proxy.log import Log
 from proxy.mistakes import dotted
 
 PATIENCE = 20.0  # seconds for each route
+_DENIED = "http_request_denied"  # the route's own policy does not allow GET /, which is no fault
 
 
 @dataclass(slots=True)
@@ -88,9 +90,7 @@ async def checked(settings: Settings, *, live: bool) -> list[Row]:
 
 
 def _row(route: Route) -> Row:
-    credential = route.settings.credential
-    name = credential if isinstance(credential, str) else f"{credential.type} (inline)"
-    return Row(route.name, matches(route), str(route.settings.upstream), name)
+    return Row(route.name, matches(route), str(route.settings.upstream), credential_name(route))
 
 
 async def _try(app: App, route: Route, row: Row) -> None:
@@ -112,10 +112,13 @@ async def _try(app: App, route: Route, row: Row) -> None:
         return
     if answer.cleanup is not None:
         await answer.cleanup()
-    row.result, row.ok = _verdict(answer.status, story), not story.error and answer.status not in (401, 407)
+    row.result = _verdict(answer.status, story)
+    row.ok = answer.status not in (401, 407) if not story.error else story.error == _DENIED
 
 
 def _verdict(status: int, story: Story) -> str:
+    if story.error == _DENIED:
+        return f"not called: {story.failure}"
     if story.error:
         return f"{story.error}: {story.failure}"
     notes = f" ({'; '.join(story.notes)})" if story.notes else ""

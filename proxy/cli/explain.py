@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from proxy.admin import credential_name
 from proxy.app import App
 from proxy.cli import config_option, told
 from proxy.cli.run import run_loop
@@ -92,7 +93,7 @@ async def explained(
         target = request.extensions["target"].decode("ascii", "replace")
         return {
             "route": route.name,
-            "credential": _credential(route.settings.credential),
+            "credential": credential_name(route),
             "method": method,
             "url": f"{upstream.url.scheme}://{upstream.authority.decode()}{target}",
             "headers": [[name, _shown(name, value)] for name, value in _decoded(request.headers.raw)],
@@ -127,10 +128,6 @@ def _source(body: bytes) -> Any:  # Any: a BodySource
         yield body
 
     return pieces
-
-
-def _credential(credential: object) -> str:
-    return credential if isinstance(credential, str) else f"{getattr(credential, 'type', '?')} (inline)"
 
 
 def _decoded(raw: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

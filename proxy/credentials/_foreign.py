@@ -57,16 +57,16 @@ class Rereadable(httpx.AsyncByteStream, httpx.SyncByteStream):
             yield piece
         if self._failure is not None:
             raise self._failure  # a body that broke off must not look complete the second time
-        while (piece := await self._more()) is not None:
-            yield piece
+        while (more := await self._more()) is not None:
+            yield more
 
     def __iter__(self) -> Iterator[bytes]:
         """As `__aiter__`, for an Auth in a thread."""
         yield from list(self._read)
         if self._failure is not None:
             raise self._failure
-        while (piece := asyncio.run_coroutine_threadsafe(self._more(), self._loop).result()) is not None:
-            yield piece
+        while (more := asyncio.run_coroutine_threadsafe(self._more(), self._loop).result()) is not None:
+            yield more
 
     async def _more(self) -> bytes | None:
         try:

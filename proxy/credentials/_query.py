@@ -18,10 +18,11 @@ def with_query(request: httpx.Request, pairs: Iterable[tuple[str, str | bytes]],
     pairs = list(pairs)
     without_query(request, {name for name, _ in pairs})
     target: bytes = request.extensions["target"]
+    path, _, query = target.partition(b"?")
     added = "&".join(f"{quote(name, safe='')}={quote(value, safe=safe)}" for name, value in pairs).encode()
     if added:
-        mark = b"?" if b"?" not in target else b"" if target.endswith((b"?", b"&", b";")) else b"&"
-        request.extensions["target"] = target + mark + added
+        separator = b"&" if query and not query.endswith((b"&", b";")) else b""
+        request.extensions["target"] = path + b"?" + query + separator + added
 
 
 def without_query(request: httpx.Request, names: Collection[str]) -> None:
@@ -32,21 +33,23 @@ def without_query(request: httpx.Request, names: Collection[str]) -> None:
     target: bytes = request.extensions["target"]
     path, mark, query = target.partition(b"?")
     pairs = _PAIR.findall(query)
-    kept = [pair for pair in pairs if _name(pair) not in names]
+    kept = [pair for pair in pairs if not _is_named(pair, names)]
     if len(kept) == len(pairs):
         return
     query = b"".join(kept)
-    if _name(pairs[0]) in names and pairs[0][:1] not in (b"&", b";"):
+    if _is_named(pairs[0], names) and pairs[0][:1] not in (b"&", b";"):
         query = query[1:]  # what separated the first from the second
     request.extensions["target"] = path + mark + query
 
 
-def _name(pair: bytes) -> str:
+def _is_named(pair: bytes, names: Collection[str]) -> bool:
     name = pair.lstrip(b"&;").partition(b"=")[0].decode("latin-1")
-    for _ in range(_DEPTH):
-        plain = unquote_plus(_ENCODED_PERCENT.sub("%", name))
+    for depth in range(_DEPTH):
+        plain = unquote_plus(_ENCODED_PERCENT.sub("%", name) if depth else name)
+        # Some servers overlook space around a name, or what follows a NUL.
+        if plain.partition("\0")[0].strip() in names:
+            return True
         if plain == name:
             break
         name = plain
-    # Some servers overlook space around a name, or what follows a NUL.
-    return name.partition("\0")[0].strip()
+    return False

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import Field, model_validator
@@ -56,14 +55,24 @@ class OAuth2(Credential):
             raise ValueError(
                 f'grant "{self.grant}" with client_auth "{self.client_auth}" also needs {", ".join(missing)}'
             )
-        url = urlsplit(self.token_url)
-        if url.scheme == "http" and not is_loopback(url.hostname or "") and not self.insecure:
+        url = _parsed(self.token_url)
+        if url.scheme == "http" and not is_loopback(url.host) and not self.insecure:
             raise ValueError("token_url is plain http beyond this machine; right would be https, or insecure = true")
         return self
 
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return OAuth2Scheme(self, context.name, context.tokens)
+
+
+def _parsed(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise ValueError("token_url is not a URL") from None
+    if url.userinfo:
+        raise ValueError("token_url holds a user or password; right would be client_id and client_secret")
+    return url
 
 
 class OAuth2Scheme(Scheme):
@@ -103,7 +112,8 @@ class OAuth2Scheme(Scheme):
         request.headers["Authorization"] = f"Bearer {MASK}"
         for _, secret in self._settings.secrets():
             await secret.get()
-        return {"token": f"from {self._settings.token_url} by {self._settings.grant}, or the store"}
+        url = self._settings.token_url.partition("?")[0]  # some have an API key behind it
+        return {"token": f"from {url} by {self._settings.grant}, or the store"}
 
     async def aclose(self) -> None:
         """As `Scheme.aclose`."""
@@ -119,19 +129,19 @@ class OAuth2Scheme(Scheme):
 
     async def _fetch(self, refresh_token: str | None) -> Token:
         settings = self._settings
+        refused, self._refused_refresh = self._refused_refresh, ""
         if refresh_token is not None:
             form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         else:
             form = await self._grant.form(self._value)
-            if form.get("refresh_token", "") == self._refused_refresh != "":
-                raise Refused("invalid_grant")  # servers that detect reuse revoke the whole family
+            if form.get("refresh_token", "") == refused != "":
+                raise Refused("invalid_grant")  # a moment ago; servers that detect reuse revoke the whole family
         secret = await self._value("client_secret") if settings.client_auth != "none" else ""
         identity, headers = client_authentication(settings.client_auth, await self._value("client_id"), secret)
         try:
             return await self._endpoint.request([*form.items(), *self._wishes(), *identity.items()], headers)
-        except Refused as failure:
-            if failure.code == "invalid_grant":
-                self._refused_refresh = form.get("refresh_token", "")
+        except Refused:
+            self._refused_refresh = refresh_token or ""
             raise
 
     def _wishes(self) -> list[tuple[str, str]]:

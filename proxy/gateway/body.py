@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import IO
 
 import httpx
@@ -65,8 +67,11 @@ class Body(httpx.AsyncByteStream):
         self._limits = limits
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
+        self._file_lock = threading.Lock()  # a reader that was cancelled may still be at it in its thread
         self._on_disk = 0
+        self._writing: asyncio.Future[None] | None = None
         self._ended = False
+        self._failure: Exception | None = None
         self.replayable = True
         self.received = 0
 
@@ -76,23 +81,40 @@ class Body(httpx.AsyncByteStream):
         Raises:
             BodyNotKept: it was read before and was over the limits.
             BodyTooLarge: it is over ``limits.body``.
+            MalformedRequest, RequestTimeout: as its source says, and again whenever it is asked.
 
         """
+        await self._written()
         if not self.replayable:
             raise BodyNotKept("the request's body is too large to be kept for this")
         if self.received:
-            async for piece in self._kept():
-                yield piece
-        if self._pieces is None:
-            self._pieces = self._source()
-        while not self._ended:
-            try:
-                piece = await anext(self._pieces)
-            except StopAsyncIteration:
-                self._ended = True
-                return
+            async for kept in self._kept():
+                yield kept
+        while (piece := await self._next()) is not None:
             await self._keep(piece)
             yield piece
+
+    async def _next(self) -> bytes | None:
+        """Return what the client sends next, or None at the end."""
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            return None
+        if self._pieces is None:
+            self._pieces = self._source()
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            self._ended = True
+            return None
+        except asyncio.CancelledError:
+            # Ends a generator, but not the body: the next to ask goes on where this one stopped.
+            self._pieces = None
+            raise
+        except Exception as failure:
+            # Ends a generator, too: what comes after must not look like the body's end.
+            self._failure = failure
+            raise
 
     async def _kept(self) -> AsyncIterator[bytes]:
         offset, on_disk = 0, self._on_disk
@@ -107,7 +129,8 @@ class Body(httpx.AsyncByteStream):
     async def _keep(self, piece: bytes) -> None:
         self.received += len(piece)
         if self._limits.body and self.received > self._limits.body:
-            raise BodyTooLarge("the request's body is over limits.body")
+            self._failure = BodyTooLarge("the request's body is over limits.body")
+            raise self._failure
         if not self.replayable:
             return
         limits = self._limits
@@ -118,30 +141,49 @@ class Body(httpx.AsyncByteStream):
         self._memory += piece
         if len(self._memory) > limits.replay_memory:
             full, self._memory = self._memory, bytearray()
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._spill, full))
+            await self._written()
+
+    async def _written(self) -> None:
+        """Wait for what is on its way to the disk; where that can't be written, the body is just not kept."""
+        if self._writing is None:
+            return
+        try:
             # Shielded: what a cancelled writer leaves behind would be half a piece.
-            await asyncio.shield(asyncio.to_thread(self._spill, full))
+            await asyncio.shield(self._writing)
+        except OSError:
+            self.replayable = False
+            self._drop()
+        self._writing = None
 
     def _spill(self, pieces: bytearray) -> None:
-        if self._file is None:
-            # Without a name: nobody else can open it, and nothing is left behind by a crash.
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the body
-        self._file.seek(self._on_disk)
-        self._file.write(pieces)
-        self._on_disk += len(pieces)
+        with self._file_lock:
+            if self._file is None:
+                # Without a name: nobody else can open it, and nothing is left behind by a crash.
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the body
+            self._file.seek(self._on_disk)
+            self._file.write(pieces)
+            self._file.flush()
+            self._on_disk += len(pieces)
 
     def _read_at(self, offset: int, size: int) -> bytes:
-        assert self._file is not None
-        self._file.seek(offset)
-        return self._file.read(size)
+        with self._file_lock:
+            assert self._file is not None
+            self._file.seek(offset)
+            return self._file.read(size)
 
     def _drop(self) -> None:
         self._memory = bytearray()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk once more; the file is closed all the same
+                self._file.close()
             self._file = None
         self._on_disk = 0
 
     async def aclose(self) -> None:
         """Let go of what was kept."""
         self.replayable = False
-        self._drop()
+        try:
+            await self._written()
+        finally:
+            self._drop()

@@ -122,10 +122,11 @@ class Guard:
         if split is None:
             raise MalformedRequest("the request target is not a path")
         scheme, named, rest = split
-        name, named_port = self._split_host(named)
-        if named.lower() != authority.lower():
+        default = 80 if scheme == b"http" else 443
+        (name, named_port), (host, host_port) = self._split_host(named), self._split_host(authority)
+        if (name, named_port or default) != (host, host_port or default):
             raise MalformedRequest("the request target names another host than Host does")
-        if self._is_ours(name) and (named_port or (80 if scheme == b"http" else 443)) == port:
+        if self._is_ours(name) and (named_port or default) == port:
             return rest, None
         return rest, named
 
@@ -171,7 +172,7 @@ def check_method(inbound: Inbound) -> None:
         MethodDenied: it is one of them.
 
     """
-    if inbound.method in ("TRACE", "CONNECT"):
+    if inbound.method.upper() in ("TRACE", "CONNECT"):
         raise MethodDenied(f"{inbound.method} is not served here", headers=(_ALLOW,))
 
 
@@ -189,7 +190,7 @@ def check_framing(inbound: Inbound, head: Head) -> None:
         if len(head.special.get(b"content-length", ())) > 1:
             raise MalformedRequest("Content-Length is given twice")
         return
-    if len(codings) != 1 or codings[0].strip().lower() != b"chunked":
+    if len(codings) != 1 or codings[0].strip(b" \t").lower() != b"chunked":
         raise MalformedRequest("Transfer-Encoding is not just chunked")
     if b"content-length" in head.special:
         raise MalformedRequest("Transfer-Encoding stands beside Content-Length")

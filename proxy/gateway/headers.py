@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.errors import UpstreamProtocolError
 from proxy.gateway import RawHeaders
-from proxy.values import Model, Words
+from proxy.values import Model, split_words
 
 _HOP = frozenset(
     {
@@ -37,13 +38,40 @@ _SPECIAL = _HOP | _OURS | _SEEN
 _LOOKALIKES = frozenset(name for name in _HOP | _OURS | {b"content-length"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
+# Decided here or by the server, never by a rule: two framings, or a wrong one, make two requests of one.
+_FRAMING = _HOP - {b"proxy-authenticate", b"proxy-authentication-info"} | {b"content-length", b"expect"}
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError('not the name of a header field; right would be "User-Agent"')
+    return name
+
+
+def _settable(name: str) -> str:
+    if name.lower().replace("_", "-").encode() in _FRAMING:
+        raise ValueError("a field that frames the message or belongs to one connection; that is the proxy's to do")
+    return _name(name)
+
+
+def _removable(name: str) -> str:
+    if name.lower() == "content-length":
+        raise ValueError("a field that frames the message; that is the proxy's to do")
+    return _name(name)
+
+
+def _value(value: str) -> str:
+    if _CONTROL.search(value.encode("utf-8", "replace")) or value != value.strip(" \t"):
+        raise ValueError("a header field can't hold control characters, nor spaces at its ends")
+    return value
 
 
 class HeaderRules(Model):
     """``request_headers`` and ``response_headers`` of a route."""
 
-    set: dict[str, str] = Field(default={})
-    remove: Words = ()
+    set: dict[Annotated[str, AfterValidator(_settable)], Annotated[str, AfterValidator(_value)]] = Field(default={})
+    remove: Annotated[tuple[Annotated[str, AfterValidator(_removable)], ...], BeforeValidator(split_words)] = ()
 
 
 @dataclass(slots=True)
@@ -79,6 +107,9 @@ def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
             fields.append(field)
     if b"connection" in special:
         fields = _without_named(fields, special[b"connection"])
+        # The guard's fields stay seen, but a key that does not go on can't make a repetition safe.
+        if b"idempotency-key" in special and b"idempotency-key" in tokens(special[b"connection"]):
+            del special[b"idempotency-key"]
     return Head(fields, special)
 
 
@@ -111,17 +142,20 @@ class RequestHeaders:
     """The fields of a route's requests: what its configuration sets, removes and keeps out."""
 
     def __init__(self, host: bytes, rules: HeaderRules, *, drop: Iterable[bytes] = ()) -> None:
-        self._host = (b"Host", host)
         self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
+        # A Host that is set stands in place of the upstream's: two of them would be no request.
+        hosts = [field for field in self._set if field[0].lower() == b"host"]
+        self._host = hosts[-1] if hosts else (b"Host", host)
+        self._set = [field for field in self._set if field not in hosts]
         # A field that is set replaces what the client sent; one with underscores may become the same upstream.
-        self._drop = frozenset(
-            name.lower().replace(b"_", b"-")
-            for name in (*drop, *(name.encode() for name in (*rules.set, *rules.remove)))
-        )
+        ruled = [name.encode() for name in (*rules.set, *rules.remove)]
+        self._drop = frozenset(name.lower().replace(b"_", b"-") for name in (*drop, *ruled))
+        self._may_keep = b"authorization" not in {name.lower() for name in ruled}
 
     def outbound(self, head: Head, *, chunked: bool, websocket: bool, keep_authorization: bool) -> RawHeaders:
         """Return the fields of the request as it goes upstream, without the credential."""
         drop = self._drop
+        keep_authorization = keep_authorization and self._may_keep
         fields = [self._host]
         for field in head.fields:
             name = field[0].lower()
@@ -158,7 +192,7 @@ class ResponseHeaders:
                 connection.append(field[1])
             if name not in _HOP and name not in self._drop:
                 fields.append(field)
-        if _CONTROL.search(b"".join(value for _, value in raw)):
+        if _CONTROL.search(b"".join(part for field in raw for part in field)):
             raise UpstreamProtocolError("a header field of the answer holds a control character", sent=True)
         if connection:
             fields = _without_named(fields, connection)

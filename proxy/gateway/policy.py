@@ -17,7 +17,8 @@ from proxy.errors import Denied
 
 _MERGED = re.compile(rb"/{2,}")
 _PARAMETERS = re.compile(rb";[^/]*")
-_RULE = re.compile(r"(?:(\*|[A-Z]+(?:\|[A-Z]+)*)\s+)?(\S+)")
+_METHOD = "[A-Z][A-Z-]*"
+_RULE = re.compile(rf"(?:(\*|{_METHOD}(?:\|{_METHOD})*)\s+)?(\S+)")
 
 
 def _check(rule: str) -> str:
@@ -30,18 +31,21 @@ def _check(rule: str) -> str:
 Rule = Annotated[str, AfterValidator(_check)]
 
 
+_WILD = {"/**": "(?:/.*)?", "**": ".*", "*": "[^/]*"}
+
+
 def compile_rule(rule: str) -> re.Pattern[bytes]:
     """Return the expression that matches ``b"METHOD path"``."""
     match = _RULE.fullmatch(rule)
     assert match
     methods = match[1] or "*"
     method = "[^ ]+" if methods == "*" else f"(?:{methods})"
-    # "/a/**" covers "/a" itself, too.
+    # "/a/**" covers "/a" itself, too. What stands encoded in a rule is decoded once, as the path is.
     pattern = "".join(
-        {"/**": "(?:/.*)?", "**": ".*", "*": "[^/]*"}.get(part) or re.escape(part)
+        _WILD.get(part) or re.escape(unquote_to_bytes(part)).decode("latin-1")
         for part in re.split(r"(/\*\*(?=/|$)|\*\*|\*)", match[2])
     )
-    return re.compile(f"{method} {pattern}".encode(), re.DOTALL)
+    return re.compile(f"{method} {pattern}".encode("latin-1"), re.DOTALL)
 
 
 class Policy:
@@ -62,10 +66,17 @@ class Policy:
         if self.is_open:
             return
         decoded = unquote_to_bytes(path) or b"/"
-        subject = method.encode() + b" " + decoded
-        # Servers that merge slashes or cut parameters off would see another path than we do: deny that one, too.
-        merged = method.encode() + b" " + _MERGED.sub(b"/", _PARAMETERS.sub(b"", decoded))
-        if any(rule.fullmatch(subject) or rule.fullmatch(merged) for rule in self._deny):
+        # Servers may merge slashes, take "\\" for one, cut parameters off or not care for the last slash, and so
+        # see another path than we do: what is denied must be none of these, what is allowed stay allowed.
+        merged = _MERGED.sub(b"/", decoded.replace(b"\\", b"/"))
+        bare = _MERGED.sub(b"/", _PARAMETERS.sub(b"", merged))
+        seen = {decoded, merged}
+        if any(_matches(self._deny, method.upper(), way) for way in (*seen, bare, bare.rstrip(b"/") or b"/")):
             raise Denied("the route's deny does not let this through")
-        if self._allow and not any(rule.fullmatch(subject) for rule in self._allow):
+        if self._allow and not all(_matches(self._allow, method, way) for way in seen):
             raise Denied("the route's allow does not let this through")
+
+
+def _matches(rules: Iterable[re.Pattern[bytes]], method: str, path: bytes) -> bool:
+    subject = method.encode() + b" " + path
+    return any(rule.fullmatch(subject) for rule in rules)

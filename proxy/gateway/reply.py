@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import httpx
 
-from proxy.errors import UpstreamError
+from proxy.errors import ProxyError
 from proxy.gateway import Answer, Story
 from proxy.gateway.duplex import Wire, both_ways
 
@@ -56,7 +56,10 @@ def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> byt
     else:
         line = b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)
     lines = [name + b": " + value for name, value in answer.headers]
-    if isinstance(answer.body, bytes) and answer.status not in (101, 204, 304) and not _has_length(answer.headers):
+    if answer.status in (101, 204):
+        # RFC 9110, section 8.6: a length here is a lie, and some clients wait for it.
+        lines = [line for line in lines if not line[:15].lower().startswith(b"content-length:")]
+    elif isinstance(answer.body, bytes) and answer.status != 304 and not _has_length(answer.headers):
         lines.append(b"Content-Length: %d" % len(answer.body))
     if framed.chunked:
         lines.append(b"Transfer-Encoding: chunked")
@@ -121,10 +124,14 @@ async def _stream(
                     story.returned += len(piece)
                     wire.write(_chunk(piece) if framed.chunked else piece)
                     await wire.drain()
-    except (UpstreamError, TimeoutError) as failure:
+    except (ProxyError, TimeoutError) as failure:
         story.error = getattr(failure, "error", "connection_read_timeout")
         story.failure = getattr(failure, "detail", "the answer was not complete within timeout.total")
         wire.abort()
         raise ConnectionAbortedError from failure
+    except BaseException:
+        # Whatever it was: a cut answer never looks complete.
+        wire.abort()
+        raise
     if framed.chunked:
         wire.write(_LAST_CHUNK)

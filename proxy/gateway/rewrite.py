@@ -35,7 +35,8 @@ class Place:
         """Return our path for an upstream's, or None if it lies outside of the base."""
         if self.base and not (path.startswith(self.base) and path[len(self.base) : len(self.base) + 1] in b"/?#"):
             return None
-        return (self.prefix + path[len(self.base) :]) or b"/"
+        below = path[len(self.base) :]
+        return self.prefix + below if self.prefix or below[:1] == b"/" else b"/" + below
 
     def url(self, url: bytes) -> bytes:
         """Return our URL for an upstream's absolute or path-absolute one; others unchanged."""
@@ -47,7 +48,9 @@ class Place:
             return url if path is None else self.own + path
         if url.startswith(b"/"):
             path = self.path(url)
-            return url if path is None else path
+            if path is not None and path != url:
+                # What begins with two slashes would name another host.
+                return self.own + path if path.startswith((b"//", b"/\\")) else path
         return url
 
 
@@ -79,13 +82,14 @@ def _link(value: bytes, place: Place) -> bytes:
 
 def _set_cookie(value: bytes, place: Place) -> bytes:
     """Make a cookie ours: no Domain, our path, and no Secure, since the client came over plain HTTP."""
-    kept = []
-    for part in value.split(b";"):
+    pair, *parts = value.split(b";")
+    kept = [pair]
+    for part in parts:
         name, _, setting = part.strip().partition(b"=")
         match name.strip().lower():
-            case b"domain" | b"secure":
-                continue
-            case b"path":
+            case b"domain" | b"secure" | b"partitioned":
+                continue  # the last one wants Secure
+            case b"path" if setting.strip().startswith(b"/"):
                 path = place.path(setting.strip())
                 # A path outside of the base could never match again here.
                 kept.append(b" Path=" + (path if path is not None else place.prefix or b"/"))

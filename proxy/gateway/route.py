@@ -85,7 +85,7 @@ class TimeoutSettings(Model):
 
 
 def _outgoing_proxy(value: str) -> str:
-    if value not in ("", "env") and not re.fullmatch(r"https?://[^\s/]+/?", value):
+    if value not in ("", "env") and not re.fullmatch(r"http://[^\s/]+/?", value):
         raise ValueError('not a proxy; right would be "", "env" or "http://proxy.example.com:3128"')
     return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from aiohttp import web
@@ -22,13 +22,13 @@ from proxy.errors import (
     InternalError,
     MalformedRequest,
     ProxyError,
-    RequestTimeout,
     ShuttingDown,
     TargetTooLong,
 )
 from proxy.gateway import Answer, Entrance, Forward, Inbound, Story
 from proxy.gateway.connections import Connections, ConnectionSettings
 from proxy.gateway.duplex import Upgraded
+from proxy.gateway.intake import Intake
 from proxy.gateway.problem import problem
 from proxy.gateway.reply import Framing, framing, head_bytes, send
 
@@ -117,6 +117,8 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count != count:
             self._head_size = 0
+            # From here on it is a body that comes, though the handler may not have begun.
+            self._owner.connections.waiting.pop(self, None)
             self._break_body()
         elif self in self._owner.connections.waiting and data:
             self._grow_head(len(data))
@@ -158,6 +160,12 @@ class Connection(RequestHandler):
     def has_begun(self) -> bool:
         """Whether a byte has come of the head that it is in."""
         return self._head_size > 0
+
+    def rest(self) -> None:
+        """Wait for the next request, unless it is here already."""
+        if not self._messages:
+            self.in_head = False
+            self._owner.connections.wait(self)
 
     def refuse(self, error: ProxyError) -> None:
         """Answer what is no complete request yet, and close."""
@@ -203,53 +211,8 @@ class Connection(RequestHandler):
         return await self._duplex.read()
 
 
-class BodyReader:
-    """A request's body as it comes; the first piece that is wanted sends ``100 Continue``."""
-
-    def __init__(self, connection: Connection, request: web.BaseRequest, timeout: float) -> None:
-        self._connection = connection
-        self._content = request.content
-        self._timeout = timeout or None
-        self._failed = False
-        self._continue = request.version >= (1, 1) and any(
-            name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in request.raw_headers
-        )
-
-    @property
-    def is_unwanted(self) -> bool:
-        """Whether the client still waits for a ``100 Continue`` that it will not get."""
-        return self._continue
-
-    def leave(self) -> None:
-        """Have nobody wait for a rest that will not come: aiohttp would, before it closes the connection."""
-        if self._continue or self._failed:
-            self._content.feed_eof()
-
-    async def __call__(self) -> AsyncIterator[bytes]:
-        """As `BodySource`."""
-        if self._continue:
-            self._continue = False
-            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while True:
-            piece = await self._piece()
-            if not piece:
-                return
-            yield piece
-
-    async def _piece(self) -> bytes:
-        """Return what comes next; empty at the end."""
-        content = self._content
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await content.readany()
-        except TimeoutError:
-            failure: ProxyError = RequestTimeout("the body came too slowly")
-        except ConnectionError:
-            failure = MalformedRequest("the client went away")
-        except Exception:  # noqa: BLE001  # whatever the parser found, it is the client's fault
-            failure = MalformedRequest("the body is malformed")
-        self._failed = True
-        raise failure
+def _expects_continue(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in fields)
 
 
 class Server:
@@ -279,7 +242,6 @@ class Server:
 
     async def _handle(self, request: web.BaseRequest) -> Done:
         connection = cast("Connection", request.protocol)
-        self.connections.waiting.pop(connection, None)
         inbound = self._inbound(connection, request)
         head_written = False
         answer: Answer | None = None
@@ -301,11 +263,10 @@ class Server:
                     await answer.cleanup()
             finally:
                 self._finish(inbound.story, answer)
-        if isinstance(inbound.body, BodyReader):
+        if isinstance(inbound.body, Intake):
             inbound.body.leave()
-        connection.in_head = False
         connection.served += 1
-        self.connections.wait(connection)
+        connection.rest()
         return Done(keep_alive=framed.keep_alive)
 
     def _inbound(self, connection: Connection, request: web.BaseRequest) -> Inbound:
@@ -315,7 +276,12 @@ class Server:
         story = Story(request.method, path, self._clock.monotonic())
         inbound = Inbound(request.method, target, request.raw_headers, version, connection.entrance, story)
         if request.body_exists:
-            inbound.body = BodyReader(connection, request, self.connections.settings.body_timeout)
+            inbound.body = Intake(
+                request.content,
+                connection,
+                expected=version >= (1, 1) and _expects_continue(request.raw_headers),
+                timeout=self.connections.settings.body_timeout,
+            )
             inbound.length = request.content_length
         return inbound
 
@@ -327,7 +293,7 @@ class Server:
 
     def _framed(self, answer: Answer, inbound: Inbound, request: web.BaseRequest) -> Framing:
         keep_alive = request.keep_alive and not self.connections.draining
-        if isinstance(inbound.body, BodyReader) and inbound.body.is_unwanted:
+        if isinstance(inbound.body, Intake) and inbound.body.is_unwanted:
             # Whether the body will come nevertheless, only the client knows.
             keep_alive = False
         inbound.story.status = answer.status

@@ -43,10 +43,10 @@ class RouteTable:
             NoRoute: there is none.
 
         """
-        if admitted.upstream is not None:
-            return self._named(admitted.upstream, admitted.path)
-        host = split_host(admitted.authority)[0] if self._has_hosts else None
         listen = entrance.name if entrance.name in self._own_entrances else None
+        if admitted.upstream is not None:
+            return self._named(listen, admitted.upstream, admitted.path)
+        host = split_host(admitted.authority)[0] if self._has_hosts else None
         # A listener of routes' own serves nothing else.
         for key in ((listen, host), (listen, None)) if host is not None else ((listen, None),):
             prefixes = self._by_place.get(key)
@@ -56,12 +56,12 @@ class RouteTable:
                     return route
         raise NoRoute("no route matches this path; the status page and `countersign check` list them")
 
-    def _named(self, authority: bytes, path: bytes) -> Route:
+    def _named(self, listen: str | None, authority: bytes, path: bytes) -> Route:
         """Return the route to an upstream that an absolute-form target names, whatever its scheme."""
         for scheme in (b"http:", b"https:"):
             for route in self._by_upstream.get(plain_authority(authority, scheme), ()):
                 base = route.exchange.upstream.base
-                if path == base or path.startswith(base + b"/"):
+                if route.settings.listen == listen and (path == base or path.startswith(base + b"/")):
                     return route
         raise NoRoute("no route leads to this upstream; the proxy serves only the upstreams of its routes")
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 from proxy.clock import Clock
-from proxy.errors import ProxyError, ShuttingDown, Throttled
+from proxy.errors import ShuttingDown, Throttled
 from proxy.gateway.retry import LONGEST
 from proxy.waiting import whole_seconds
 
@@ -52,6 +52,8 @@ class Gate:
             Throttled: it stays closed for longer.
 
         """
+        if self.is_open:
+            return 0.0
         started = self._clock.monotonic()
         deadline = started + patience
         if self._until > deadline:
@@ -79,7 +81,6 @@ class Gate:
 
     async def _let_out(self) -> None:
         """Let the queue out once the time is over, the one who waits longest first."""
-        error: ProxyError = ShuttingDown()
         try:
             while True:
                 while rest := self.remaining():
@@ -93,13 +94,19 @@ class Gate:
                 await self._clock.sleep(pace)
         finally:
             self._porter = None
-            for _, turn in self._queue:
-                if not turn.done():
-                    turn.set_exception(error)
-            self._queue.clear()
+            self._send_home()
+
+    def _send_home(self) -> None:
+        for _, turn in self._queue:
+            if not turn.done():
+                turn.set_exception(ShuttingDown())
+        self._queue.clear()
 
     async def aclose(self) -> None:
         """Send those home who still wait."""
-        if self._porter is not None:
-            self._porter.cancel()
-            await asyncio.gather(self._porter, return_exceptions=True)
+        porter, self._porter = self._porter, None
+        if porter is not None:
+            porter.cancel()
+            await asyncio.gather(porter, return_exceptions=True)
+            # A task that is cancelled before its first step never gets to its end either.
+            self._send_home()

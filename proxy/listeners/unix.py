@@ -64,7 +64,10 @@ class Unix(Listener):
             server = await loop.create_unix_server(factory(entrance), sock=sock, backlog=BACKLOG)
         except OSError as failure:
             sock.close()
-            raise ListenError(f"{address} can't be listened on: {failure.strerror or failure}") from None
+            raise ListenError(
+                f"{address} can't be listened on: {failure.strerror or failure}; "
+                "right would be another path, in a directory that is ours"
+            ) from None
         return cls(entrance, server, path)
 
     @property
@@ -89,9 +92,12 @@ def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise FileExistsError(None, "something that is not a socket has this name")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)  # one whose queue is full lets us wait
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
+        except (TimeoutError, BlockingIOError):
+            pass
     raise FileExistsError(None, "another program listens there")

@@ -7,7 +7,9 @@ a task of its own that the one who asked first can't cancel. No lock is held whi
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeGuard
 
 from proxy.errors import CredentialError, ProxyError, StoreError, TokenEndpointDown
 from proxy.stores import Token
@@ -49,10 +51,11 @@ class TokenSource:
         self._refresh_before = refresh_before
         self._token: Token | None = None
         self._newest: Token | None = None  # the last one had, refused or not: its refresh token is the one to use
-        self._stale: Token | None = None  # what the store has kept since a newer one couldn't be saved
+        self._unsaved = False  # whether the newest is not in the store, which may hold an older one
         self._dead: deque[str] = deque(maxlen=REMEMBERED)
         self._renewal: asyncio.Task[Token] | None = None
-        self._failure: ProxyError | None = None
+        self._refused = False
+        self._failure = ""
         self._failures = 0
         self._rest_until = 0.0
 
@@ -111,9 +114,10 @@ class TokenSource:
     async def _renewed(self) -> Token:
         if self._renewal is None and self._rests():
             await self._look_into_store()
-            if not self._usable(self._token):
+            if self._usable(self._token):
+                return self._token
+            if self._rests():
                 raise self._resting()
-            return self._token
         return await asyncio.shield(self._start())
 
     def _start(self) -> asyncio.Task[Token]:
@@ -132,11 +136,9 @@ class TokenSource:
 
         A new one each time: an exception that is raised again grows by a traceback, and keeps what stands in it.
         """
-        failure = self._failure
-        assert failure is not None
-        if isinstance(failure, TokenEndpointDown):
-            return TokenEndpointDown(failure.detail, retry_after=self._rest_until - self._clock.monotonic())
-        return CredentialError(failure.detail)
+        if self._refused:
+            return CredentialError(self._failure)
+        return TokenEndpointDown(self._failure, retry_after=self._rest_until - self._clock.monotonic())
 
     async def _renew(self) -> Token:
         """Renew under the store's lock; who held it before us may have left a token."""
@@ -150,17 +152,17 @@ class TokenSource:
         return token or await self._renew_locked(key)
 
     async def _renew_locked(self, key: str) -> Token:
-        stored = await self._load(key)
-        if self._usable(stored) and not self._is_same(stored):
-            return self._succeeded(stored)
-        return await self._obtain(key, stored)
+        known = await self._load(key)
+        if self._usable(known) and not self._is_same(known):
+            return self._succeeded(known)
+        return await self._obtain(key, known)
 
     def _is_same(self, stored: Token) -> bool:
         return self._token is not None and stored.access_token == self._token.access_token
 
-    async def _obtain(self, key: str, stored: Token | None) -> Token:
+    async def _obtain(self, key: str, old: Token | None) -> Token:
         try:
-            token = await self._fetched(stored or self._newest)
+            token = await self._fetched(old)
         except ProxyError as failure:
             self._failed(failure)
             raise
@@ -169,9 +171,9 @@ class TokenSource:
         try:
             # Before it is used: a rotated refresh token that is lost in a crash can't be had again.
             await self._tokens.store.save(key, token)
-            self._stale = None
+            self._unsaved = False
         except StoreError as failure:
-            self._stale = stored or self._stale
+            self._unsaved = True
             self._tokens.warn(f"credential {self._name}: {failure}; the token serves from memory")
         self._tokens.renewed(self._name, "success")
         return self._succeeded(token)
@@ -191,39 +193,40 @@ class TokenSource:
 
     def _succeeded(self, token: Token) -> Token:
         self._token = self._newest = token
-        self._failure = None
         self._failures = 0
         self._rest_until = 0.0
         return token
 
     def _failed(self, failure: ProxyError) -> None:
-        refused = isinstance(failure, CredentialError)
-        longest = LONGEST_REST_REFUSED if refused else LONGEST_REST_DOWN
-        rest = min(SHORTEST_REST * 2**self._failures, longest)
-        rest = max(rest, min(failure.retry_after or 0, longest))
-        if not refused:
-            failure.retry_after = max(failure.retry_after or 0, rest)  # before that it is not asked again
+        self._refused = isinstance(failure, CredentialError)
+        self._failure = failure.detail
+        longest = LONGEST_REST_REFUSED if self._refused else LONGEST_REST_DOWN
+        rest = max(min(SHORTEST_REST * 2**self._failures, longest), min(failure.retry_after or 0, longest))
         self._failures = min(self._failures + 1, 10)
-        self._failure = type(failure)(failure.detail) if type(failure) in _PLAIN else CredentialError(failure.detail)
         self._rest_until = self._clock.monotonic() + rest
-        self._tokens.renewed(self._name, "refused" if refused else "unavailable")
+        if not self._refused:
+            failure.retry_after = max(failure.retry_after or 0, rest)  # before that nobody is asked again
+        self._tokens.renewed(self._name, "refused" if self._refused else "unavailable")
 
     # -- the store -----------------------------------------------------------------------------------
 
     async def _look_into_store(self) -> None:
         """While resting: a login, or another process, may have put a token there."""
-        stored = await self._load(await self._key())
-        if self._usable(stored) and self._rests():
-            self._succeeded(stored)
+        known = await self._load(await self._key())
+        if self._usable(known) and self._rests():
+            self._succeeded(known)
 
     async def _load(self, key: str) -> Token | None:
-        """Return what the store has, unless a newer one couldn't be saved over it."""
+        """Return the newest token that is known: the store's, unless it could not be read or written."""
+        stored: Token | None = None
         try:
             stored = await self._tokens.store.load(key)
-            return None if stored == self._stale else stored
         except StoreError as failure:
             self._tokens.warn(f"credential {self._name}: {failure}")
-            return None
+        newest = self._newest
+        if stored is None or (self._unsaved and newest is not None and stored.obtained_at <= newest.obtained_at):
+            return newest
+        return stored
 
     async def aclose(self) -> None:
         """Let a renewal under way come to its end: its answer may hold a rotated refresh token."""

@@ -6,6 +6,8 @@ from urllib import request
 
 import httpx
 
+from proxy.errors import ConfigError
+
 
 def outgoing_proxy(setting: str, upstream: httpx.URL) -> httpx.URL | None:
     """Return the proxy that a route's `setting` means.
@@ -14,6 +16,9 @@ def outgoing_proxy(setting: str, upstream: httpx.URL) -> httpx.URL | None:
         setting: a URL, empty for none, or ``env`` for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
         upstream: where to.
 
+    Raises:
+        ConfigError: the environment names a proxy of another kind than http.
+
     """
     if setting != "env":
         return httpx.URL(setting) if setting else None
@@ -21,7 +26,10 @@ def outgoing_proxy(setting: str, upstream: httpx.URL) -> httpx.URL | None:
     found = proxies.get(upstream.scheme)
     if not found or _bypassed(upstream.host, proxies):
         return None
-    return httpx.URL(found if "://" in found else f"http://{found}")
+    url = httpx.URL(found if "://" in found else f"http://{found}")
+    if url.scheme != "http":
+        raise ConfigError(f"the environment's proxy for {upstream.scheme} is {url.scheme}://; right would be http://")
+    return url
 
 
 def _bypassed(host: str, proxies: dict[str, str]) -> bool:

@@ -112,11 +112,15 @@ class AnswerParser:
         except HttpParserUpgrade as upgrade:
             self.leftover = data[upgrade.args[0] :]
         except HttpParserError as error:
-            if not self.complete or self.status == 101:
-                raise UpstreamProtocolError(self._fault or f"not proper HTTP: {error}") from None
-            self.surplus = True
+            self._judge(error)
         if self._bodiless or not self.complete:
             self._account(data)
+
+    def _judge(self, error: HttpParserError) -> None:
+        """Tell an error within the answer from one in what follows it."""
+        if not self.complete or self.status == 101:
+            raise UpstreamProtocolError(self._fault or f"not proper HTTP: {error}") from None
+        self.surplus = True
 
     def finish(self) -> bool:
         """Note the end of the connection; say whether it is the end of the answer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from proxy.errors import ConnectionTerminated
 from proxy.transport.connection import Connection
 
 _PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that belong to no answer
@@ -29,7 +30,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._trusted_from = 0.0
         self._emptied: asyncio.Future[None] | None = None
-        self.closed = False
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -50,6 +51,16 @@ class Pool:
             connection.cut()
         return None
 
+    def check(self) -> None:
+        """See that connections may still be made.
+
+        Raises:
+            ConnectionTerminated: all was closed.
+
+        """
+        if self._closed:
+            raise ConnectionTerminated("the transport is closed")
+
     def add(self, connection: Connection) -> None:
         """Know of a new one, which is busy."""
         self._open.add(connection)
@@ -59,7 +70,7 @@ class Pool:
     def released(self, connection: Connection) -> None:
         """Have one back."""
         now = connection.idle_since = self._loop.time()
-        if self.closed or now < self._trusted_from:
+        if self._closed or now < self._trusted_from:
             connection.close()
             return
         self._idle.append(connection)
@@ -83,7 +94,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close all connections at once; returns when they are."""
-        self.closed = True
+        self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()

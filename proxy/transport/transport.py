@@ -115,12 +115,13 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         if self._pool is None:
             self._pool = Pool(self._expiry, loop)
         pool = self._pool
-        if pool.closed:
-            raise ConnectionTerminated("the transport is closed")
+        pool.check()
         connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))
-        if pool.closed:
+        try:
+            pool.check()
+        except ConnectionTerminated:
             connection.cut()
-            raise ConnectionTerminated("the transport is closed")
+            raise
         # Not earlier: uvloop does not tell a connection that it is lost when the connect was cancelled.
         pool.add(connection)
         return connection

@@ -38,12 +38,8 @@ class Case:
         self.settings = RouteSettings.model_validate({"upstream": "https://api.test/v1", **settings})
         upstream = Upstream(self.settings.upstream, self.script, Script())
         self.scheme = auth or Signing()
-        exchange = Exchange(
-            upstream, self.scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1)
-        )
-        self.route = Route(
-            "api", self.settings, exchange, self.scheme, self.settings.limits, self.settings.timeout
-        )
+        exchange = Exchange(upstream, self.scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1))
+        self.route = Route("api", self.settings, exchange, self.scheme, self.settings.limits, self.settings.timeout)
         self.story = Story("GET", "/", 0.0)
 
     async def send(

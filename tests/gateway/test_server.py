@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import ResponseIncomplete
+from proxy.errors import ProxyError, ResponseIncomplete
 from proxy.gateway import Answer, Entrance, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.server import Server
@@ -126,7 +126,8 @@ async def test_bodies_as_they_are_framed(sent: bytes, length: bytes, body: bytes
 async def test_a_gzipped_body_is_not_unpacked() -> None:
     async with served(echo) as at:
         got = await at.talk(
-            b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"
+            b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"
         )
     assert got.endswith(b"\x1f\x8b\x00")
 
@@ -238,7 +239,7 @@ async def test_a_slow_body_is_told_to_whoever_reads_it() -> None:
     async def forward(inbound: Inbound) -> Answer:
         try:
             await _body(inbound)
-        except Exception as failure:
+        except ProxyError as failure:
             failures.append(failure)
         return Answer(408, [], close=True)
 
@@ -257,7 +258,7 @@ async def test_garbage_after_forwarding_began_is_told_to_whoever_reads_the_body(
         try:
             async for _ in inbound.body():
                 began.set()
-        except Exception as failure:
+        except ProxyError as failure:
             failures.append(failure)
         return Answer(400, [], close=True)
 
@@ -451,3 +452,12 @@ async def test_a_reader_that_is_slow_slows_the_answer_down() -> None:
                 await asyncio.sleep(0.05)
         assert taken < 32 << 20
         writer.close()
+
+
+async def test_a_body_that_comes_before_its_handler_has_begun_is_no_head() -> None:
+    async with served(echo, header_size="1KiB") as at:
+        head = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        for pieces in ((head, *[b"x" * 100_000] * 10), (GET + head, *[b"x" * 100_000] * 10)):
+            got = await at.talk(*pieces, LAST)
+            assert b" 431 " not in got
+            assert b"X-Length: 1000000" in got

@@ -146,6 +146,11 @@ class Line:
         self._at = until
         return data
 
+    def forget(self) -> None:
+        """Let go of what has been read: it is much."""
+        del self.received[: self._at]
+        self._at = 0
+
     async def send(self, *pieces: bytes) -> None:
         """Send, each piece in a write of its own."""
         for piece in pieces:

@@ -22,12 +22,18 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@pytest.fixture(scope="session")
+def localhost(authority: trustme.CA) -> trustme.LeafCert:
+    """The certificate of a server called localhost."""
+    return authority.issue_cert("localhost")
+
+
 @pytest.fixture
-def certificates(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def certificates(authority: trustme.CA, localhost: trustme.LeafCert) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The contexts of a server called localhost and of a client that trusts it."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.set_alpn_protocols(["h2", "http/1.1"])
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
+    localhost.configure_cert(server)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(client)
     return server, client

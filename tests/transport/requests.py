@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import httpx
@@ -12,6 +12,12 @@ URL = httpx.URL("http://upstream.test/")
 HOST = (b"Host", b"upstream.test")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop turn until something holds that has no event."""
+    while not condition():
+        await asyncio.sleep(0)  # there is nothing to wait on
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -46,27 +52,20 @@ class Whole(httpx.AsyncByteStream):
         return self._body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        raise AssertionError("not asked for pieces")
+        if self._body is not None:
+            raise AssertionError("not asked for pieces")
         yield b""
 
 
-def get(
-    target: bytes = b"/", *fields: tuple[bytes, bytes], method: str = "GET", url: httpx.URL = URL
-) -> httpx.Request:
+def get(target: bytes = b"/", *fields: tuple[bytes, bytes], method: str = "GET", url: httpx.URL = URL) -> httpx.Request:
     """A request without a body."""
-    return httpx.Request(
-        method, url, headers=[HOST, *fields], stream=Pieces([]), extensions={"target": target}
-    )
+    return httpx.Request(method, url, headers=[HOST, *fields], stream=Pieces([]), extensions={"target": target})
 
 
 def post(stream: httpx.AsyncByteStream, length: int | None, *fields: tuple[bytes, bytes]) -> httpx.Request:
     """A request with a body; chunked if it has no length."""
-    framing = (
-        (b"Transfer-Encoding", b"chunked") if length is None else (b"Content-Length", str(length).encode())
-    )
-    return httpx.Request(
-        "POST", URL, headers=[HOST, framing, *fields], stream=stream, extensions={"target": b"/"}
-    )
+    framing = (b"Transfer-Encoding", b"chunked") if length is None else (b"Content-Length", str(length).encode())
+    return httpx.Request("POST", URL, headers=[HOST, framing, *fields], stream=stream, extensions={"target": b"/"})
 
 
 @dataclass(frozen=True)

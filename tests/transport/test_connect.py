@@ -24,7 +24,7 @@ from proxy.errors import (
 )
 from proxy.transport import HTTP11Transport, connect, dial
 from proxy.transport.connect import Way, explained
-from tests.transport.requests import OK, Pieces, fetch, get, post
+from tests.transport.requests import OK, Pieces, fetch, get, post, until
 from tests.transport.upstream import Line, Script, Upstream, always, answers
 
 Certificates = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -152,9 +152,7 @@ async def test_a_certificate_that_is_not_trusted_says_so(certificates: Certifica
         assert f"localhost:{upstream.port}" in failure.detail
 
 
-async def test_a_client_certificate_comes_with_the_context(
-    authority: trustme.CA, certificates: Certificates
-) -> None:
+async def test_a_client_certificate_comes_with_the_context(authority: trustme.CA, certificates: Certificates) -> None:
     server, client = certificates
     server.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(server)
@@ -207,8 +205,7 @@ async def test_a_cancelled_handshake_leaves_no_socket(steps: int, certificates: 
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        while transport.open:
-            await asyncio.sleep(0)
+        await until(lambda: not transport.open)
         await transport.aclose()
 
 
@@ -295,9 +292,7 @@ async def test_http_goes_in_the_absolute_form() -> None:
         b"",
     ],
 )
-async def test_an_outgoing_proxy_that_does_not_want_to_says_so(
-    answer: bytes, certificates: Certificates
-) -> None:
+async def test_an_outgoing_proxy_that_does_not_want_to_says_so(answer: bytes, certificates: Certificates) -> None:
     async def play(line: Line) -> None:
         await line.head()
         line.send(answer)
@@ -330,9 +325,7 @@ async def test_an_outgoing_proxy_that_hangs_is_a_connect_timeout(
 ) -> None:
     async with Upstream(lambda line: line.end()) as proxy:
         origin = httpx.URL("https://upstream.test")
-        transport = HTTP11Transport(
-            origin, ssl_context=certificates[1], proxy=proxy.url, connect_timeout=0.05
-        )
+        transport = HTTP11Transport(origin, ssl_context=certificates[1], proxy=proxy.url, connect_timeout=0.05)
         assert type(await failure_of(transport)) is ConnectTimeout
 
     async def slow(host: str, port: int) -> socket.socket:

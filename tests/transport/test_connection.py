@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 
 import httpx
 import pytest
@@ -19,7 +20,8 @@ from proxy.errors import (
 )
 from proxy.transport import HTTP11Transport
 from proxy.transport.answer import Answer
-from tests.transport.requests import EMPTY, OK, Pieces, Seen, Whole, fetch, get, post, read
+from proxy.transport.wire import Wire
+from tests.transport.requests import EMPTY, OK, Pieces, Seen, Whole, fetch, get, post, read, until
 from tests.transport.upstream import Line, Script, Upstream, always, answers
 
 REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"
@@ -231,9 +233,49 @@ async def test_a_complete_answer_waits_for_the_rest_of_the_request_before_the_ne
         await transport.aclose()
 
 
+async def test_it_is_used_again_when_the_request_is_complete_too() -> None:
+    async def play(line: Line) -> None:
+        await line.head()
+        line.send(OK)
+        assert await line.until(b"0\r\n\r\n")
+        await line.head()
+        line.send(OK)
+        await line.end()
+
+    gate = asyncio.Event()
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        response = await transport.handle_async_request(post(Pieces([b"a", gate, b"b"]), None))
+        assert ready(response) == (b"hello", True)
+        assert transport.idle == 0
+        gate.set()
+        await until(lambda: transport.idle)
+        assert (await fetch(transport, get())).body == b"hello"
+        assert len(upstream.lines) == 1
+        await transport.aclose()
+
+
+async def test_a_refusal_that_the_loop_would_throw_away_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Wire, "last_words", lambda _: REFUSAL)
+    go = asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.head()
+        await go.wait()
+        line.reset()
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        sending = asyncio.ensure_future(fetch(transport, post(Pieces([b"a", asyncio.Event()]), None)))
+        await upstream.line()
+        go.set()
+        seen = await sending
+        assert (seen.status, seen.body) == (401, b"no")
+        await transport.aclose()
+
+
 async def stream_closed(stream: Pieces) -> None:
-    while not stream.closed:
-        await asyncio.sleep(0)
+    await until(lambda: stream.closed)
 
 
 async def test_the_clients_failure_after_an_early_success_breaks_the_answer_off() -> None:
@@ -257,27 +299,31 @@ async def test_the_clients_failure_after_an_early_success_breaks_the_answer_off(
 
 
 async def test_a_large_body_goes_up_with_backpressure() -> None:
-    go = asyncio.Event()
+    size, begun, go = 64 << 20, asyncio.Event(), asyncio.Event()
 
     async def play(line: Line) -> None:
         await line.head()
+        line.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a reader's transport as well
+        begun.set()
         await go.wait()
-        body = await line.exactly(LARGE)
-        assert body == b"x" * LARGE
+        line.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(64):
+            await line.exactly(1 << 20)
+            line.received = b""
         line.send(OK)
         await line.end()
 
-    stream = Pieces([b"x" * 65536] * (LARGE // 65536))
+    stream = Pieces([b"x" * 65536] * (size // 65536))
     async with Upstream(play) as upstream:
-        line_is_full = asyncio.ensure_future(fetch(transport := HTTP11Transport(upstream.url), post(stream, LARGE)))
-        await upstream.line()
-        before = -1
-        while before != stream.given or not stream.given:
-            before = stream.given
-            for _ in range(50):
-                await asyncio.sleep(0)
+        transport = HTTP11Transport(upstream.url)
+        sending = asyncio.ensure_future(fetch(transport, post(stream, size)))
+        await begun.wait()
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert 0 < stream.given < size
         go.set()
-        assert (await line_is_full).body == b"hello"
+        assert (await sending).body == b"hello"
+        assert stream.given == size
         await transport.aclose()
 
 
@@ -349,9 +395,9 @@ async def test_a_large_answer_comes_down_with_backpressure() -> None:
     async with Upstream(play) as upstream:
         transport = HTTP11Transport(upstream.url)
         response = await transport.handle_async_request(get())
-        assert isinstance(response.stream, Answer)
-        while not response.stream.slowed:
-            await asyncio.sleep(0)
+        stream = response.stream
+        assert isinstance(stream, Answer)
+        await until(lambda: stream.slowed)
         assert len((await read(response)).body) == 4 * LARGE
         assert (await fetch(transport, get())).body == b"hello"
         assert len(upstream.lines) == 1
@@ -432,10 +478,44 @@ async def test_an_unread_answer_that_is_small_does_not() -> None:
         response = await transport.handle_async_request(get())
         await response.aclose()
         rest.set()
-        while not transport.idle:
-            await asyncio.sleep(0)
+        await until(lambda: transport.idle)
         assert (await fetch(transport, get())).body == b"hello"
         assert len(upstream.lines) == 1
+        await transport.aclose()
+
+
+async def test_a_large_answer_of_which_little_is_missing_is_read_to_its_end_too() -> None:
+    size = 320 << 10
+    go = asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.head()
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * (size - 1000))
+        await go.wait()
+        line.send(b"x" * 1000)
+        await line.end()
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        response = await transport.handle_async_request(get())
+        stream = response.stream
+        assert isinstance(stream, Answer)
+        await until(lambda: stream.slowed)
+        go.set()
+        await response.aclose()
+        await until(lambda: transport.open == transport.idle)
+        await transport.aclose()
+
+
+async def test_a_client_certificate_that_is_refused_late_is_told_as_tls() -> None:
+    async with Upstream(answers(OK)) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        await fetch(transport, get())
+        (connection,) = transport._pool._open  # type: ignore[union-attr]
+        connection.send(get())
+        connection.connection_lost(ssl.SSLError(1, "alert"))
+        assert transport.open == 0
+        connection.cut()
         await transport.aclose()
 
 
@@ -635,7 +715,7 @@ async def test_after_a_101_bytes_pass_both_ways_as_they_are() -> None:
         transport = HTTP11Transport(upstream.url)
         response = await transport.handle_async_request(get(b"/chat", *UPGRADE))
         assert response.status_code == 101
-        assert (await read_ready(response)) == (b"", True)
+        assert ready(response) == (b"", True)
         wire = response.extensions["network_stream"]
         assert await wire.read() == b"\x81\x02hi"
         await wire.write(b"\x00\r\n\x00!")
@@ -647,7 +727,7 @@ async def test_after_a_101_bytes_pass_both_ways_as_they_are() -> None:
         await transport.aclose()
 
 
-async def read_ready(response: httpx.Response) -> tuple[bytes, bool]:
+def ready(response: httpx.Response) -> tuple[bytes, bool]:
     assert isinstance(response.stream, Answer)
     return response.stream.ready()
 
@@ -713,13 +793,11 @@ async def test_whenever_a_request_is_cancelled_no_connection_stays(steps: int) -
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await sending
-            while transport.open:
-                await asyncio.sleep(0)
+            await until(lambda: not transport.open)
         assert stream.opened == stream.closed
         for line in upstream.lines:
             await line.ended.wait()
-        while open_sockets() > before:
-            await asyncio.sleep(0)
+        await until(lambda: not (open_sockets() > before))
         assert (await fetch_seen(transport, upstream)).status == 200
         await transport.aclose()
 

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.transport import dial
 from proxy.transport.dial import Address, dial_unix, interleave, race
+from tests.transport.requests import until
 
 
 def address(name: str, family: int = socket.AF_INET) -> Address:
@@ -21,7 +22,7 @@ V4A, V4B = (address(name) for name in ("4a", "4b"))
 class Network:
     """What happens at each address: a failure, a success, or nothing until told."""
 
-    def __init__(self, **hosts: OSError | None | asyncio.Event) -> None:
+    def __init__(self, **hosts: OSError | asyncio.Event | None) -> None:
         self._hosts = hosts
         self.tried: list[str] = []
         self.made: dict[str, socket.socket] = {}
@@ -77,8 +78,7 @@ async def test_of_two_that_arrive_together_one_is_closed(monkeypatch: pytest.Mon
     network = Network(h6a=gate, h4a=gate)
     play(monkeypatch, network)
     racing = asyncio.ensure_future(race([V6A, V4A], head_start=0.001))
-    while len(network.tried) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: not (len(network.tried) < 2))
     gate.set()
     with await racing as wire:
         await asyncio.sleep(0)
@@ -89,8 +89,7 @@ async def test_a_race_that_is_cancelled_leaves_nobody_running(monkeypatch: pytes
     network = Network(h6a=asyncio.Event(), h4a=asyncio.Event())
     play(monkeypatch, network)
     racing = asyncio.ensure_future(race([V6A, V4A], head_start=0.001))
-    while len(network.tried) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: not (len(network.tried) < 2))
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import ConnectionTerminated
 from proxy.transport import HTTP11Transport
-from tests.transport.requests import EMPTY, OK, fetch, get
+from tests.transport.requests import EMPTY, OK, fetch, get, until
 from tests.transport.upstream import Line, Upstream, always, answers
 
 
@@ -42,8 +42,7 @@ async def test_an_idle_connection_is_closed_after_a_while() -> None:
         assert transport.idle == 3
         for number in range(3):
             await (await upstream.line(number)).ended.wait()
-        while transport.open:
-            await asyncio.sleep(0)
+        await until(lambda: not transport.open)
         assert transport.idle == 0
         await transport.aclose()
 
@@ -90,8 +89,7 @@ async def test_stray_bytes_on_an_idle_connection_close_it_and_end_the_trust() ->
         await three_at_once(transport)
         assert transport.idle == 3
         stray.set()
-        while transport.open:
-            await asyncio.sleep(0)
+        await until(lambda: not transport.open)
         for _ in range(2):
             await fetch(transport, get())
             assert transport.idle == 0
@@ -103,8 +101,7 @@ async def test_closing_ends_everything_at_once_and_for_good() -> None:
         transport = HTTP11Transport(upstream.url)
         response = await transport.handle_async_request(get())
         waiting = asyncio.ensure_future(transport.handle_async_request(get()))
-        while len(upstream.lines) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: not (len(upstream.lines) < 2))
         await transport.aclose()
         assert transport.open == 0
         with pytest.raises(ConnectionTerminated):
@@ -131,5 +128,4 @@ async def test_a_connection_that_was_being_made_while_all_was_closed_is_closed_t
         await transport.aclose()
         with pytest.raises(ConnectionTerminated):
             await asking
-        while transport.open:
-            await asyncio.sleep(0)
+        await until(lambda: not transport.open)

@@ -8,7 +8,7 @@ import pytest
 from proxy.errors import InternalError
 from proxy.transport.upload import SMALL, Upload, at_hand, framed
 from proxy.transport.writer import CHUNKED
-from tests.transport.requests import Pieces, Whole
+from tests.transport.requests import Pieces, Whole, until
 
 HEAD = b"POST / HTTP/1.1\r\n\r\n"
 
@@ -68,8 +68,7 @@ async def test_the_head_does_not_wait_for_a_body_that_is_late() -> None:
     late, outlet = asyncio.Event(), Outlet()
     upload = Upload(outlet, HEAD, CHUNKED, Pieces([late, b"x"]))
     upload.begin(asyncio.get_running_loop())
-    while not outlet.writes:
-        await asyncio.sleep(0)
+    await until(lambda: outlet.writes)
     assert outlet.writes == [HEAD]
     assert upload.waiting
     late.set()
@@ -93,19 +92,30 @@ async def test_what_the_stream_raises_ends_it_as_it_is(failure: BaseException) -
     assert outlet.writes == [HEAD + b"2\r\nab\r\n"]
 
 
-async def test_stopping_closes_the_stream_wherever_it_is() -> None:
-    for pieces in ([b"x"] * 3, [asyncio.Event()]):
-        stream, outlet = Pieces(pieces), Outlet()
-        outlet.open.clear()
-        upload = Upload(outlet, HEAD, CHUNKED, stream)
-        upload.begin(asyncio.get_running_loop())
-        while not outlet.writes:
-            await asyncio.sleep(0)
-        await upload.stop()
-        assert (stream.opened, stream.closed) == (1, 1)
-        assert outlet.failure is None
-        assert not outlet.over.is_set()
-        await upload.stop()
+@pytest.mark.parametrize("where", ["before the upstream", "before the client"])
+async def test_stopping_closes_the_stream_wherever_it_is(where: str) -> None:
+    stream = Pieces([b"x"] * 3 if where == "before the upstream" else [asyncio.Event()])
+    outlet = Outlet()
+    outlet.open.clear()
+    upload = Upload(outlet, HEAD, CHUNKED, stream)
+    upload.begin(asyncio.get_running_loop())
+    await until(lambda: outlet.writes)
+    await upload.stop()
+    assert (stream.opened, stream.closed) == (1, 1)
+    assert outlet.failure is None
+    assert not outlet.over.is_set()
+    await upload.stop()
+
+
+async def test_an_upload_that_was_cancelled_from_outside_has_failed() -> None:
+    outlet = Outlet()
+    upload = Upload(outlet, HEAD, CHUNKED, Pieces([asyncio.Event()]))
+    upload.begin(asyncio.get_running_loop())
+    await until(lambda: outlet.writes)
+    (task,) = (task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+    task.cancel()
+    await outlet.over.wait()
+    assert isinstance(outlet.failure, asyncio.CancelledError)
 
 
 async def test_an_upload_that_never_began_can_be_stopped() -> None:

@@ -9,9 +9,7 @@ from proxy.transport.writer import CHUNKED, NO_BODY, HeadWriter, chunk
 URL = httpx.URL("http://upstream.test/from/the/url?a=%2F")
 
 
-def request(
-    *fields: tuple[bytes, bytes], method: str = "GET", target: bytes | None = b"/a%2fb?"
-) -> httpx.Request:
+def request(*fields: tuple[bytes, bytes], method: str = "GET", target: bytes | None = b"/a%2fb?") -> httpx.Request:
     extensions = {} if target is None else {"target": target}
     return httpx.Request(
         method, URL, headers=[(b"Host", b"h"), *fields], stream=httpx.ByteStream(b""), extensions=extensions
@@ -19,9 +17,7 @@ def request(
 
 
 def test_target_and_fields_are_sent_as_they_are() -> None:
-    head, length, upgrade = HeadWriter()(
-        request((b"x-A", b"1"), (b"X-a", b"\xff 2 "), (b"x-A", b""), method="PURGE")
-    )
+    head, length, upgrade = HeadWriter()(request((b"x-A", b"1"), (b"X-a", b"\xff 2 "), (b"x-A", b""), method="PURGE"))
     assert head == b"PURGE /a%2fb? HTTP/1.1\r\nHost: h\r\nx-A: 1\r\nX-a: \xff 2 \r\nx-A: \r\n\r\n"
     assert (length, upgrade) == (NO_BODY, False)
 

@@ -48,12 +48,11 @@ class Line:
         """Read what there is."""
         return self._keep(await self._reader.read(size))
 
-    async def end(self) -> bytes:
+    async def end(self) -> None:
         """Read until the other side closes."""
         with suppress(ConnectionError, ssl.SSLError):
             self._keep(await self._reader.read())
         self.ended.set()
-        return self.received
 
     def send(self, *pieces: bytes) -> None:
         """Send bytes."""
@@ -100,6 +99,7 @@ class Upstream:
         self._arrival = asyncio.Condition()
         self._failures: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wires: list[socket.socket] = []
         self.lines: list[Line] = []
         self.port = 0
 
@@ -110,22 +110,29 @@ class Upstream:
         return httpx.URL(f"{scheme}://{host}:{self.port}/")
 
     async def __aenter__(self) -> Self:
-        if self._uds is not None:
-            self._server = await asyncio.start_unix_server(self._accept, self._uds)
-        else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 24)
-            self.port = self._server.sockets[0].getsockname()[1]
+        self._socket = socket.socket(socket.AF_INET if self._uds is None else socket.AF_UNIX)
+        self._socket.setblocking(False)
+        self._socket.bind(("127.0.0.1", 0) if self._uds is None else str(self._uds))
+        self._socket.listen(1024)
+        if self._uds is None:
+            self.port = self._socket.getsockname()[1]
+        self._accepting = asyncio.ensure_future(self._accept())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
+        tasks = [self._accepting, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._socket.close()
         for line in self.lines:
             line.writer.transport.abort()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            with suppress(OSError):
+                await line.writer.wait_closed()
+        for wire in self._wires:
+            wire.close()
         if kind is None and self._failures:
             raise self._failures[0]
 
@@ -135,28 +142,35 @@ class Upstream:
             await self._arrival.wait_for(lambda: len(self.lines) > number)
         return self.lines[number]
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        line = Line(reader, writer, len(self.lines))
-        self.lines.append(line)
-        async with self._arrival:
-            self._arrival.notify_all()
-        try:
-            if self._tls is not None:
-                # Here and not by the server, which would know of no connection until the handshake is over.
-                await writer.start_tls(self._tls)
-            await self._script(line)
-        except (asyncio.IncompleteReadError, OSError):
-            line.ended.set()
-        except asyncio.CancelledError:
-            pass  # the test is over
-        except AssertionError as failure:
-            self._failures.append(failure)
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            wire, _ = await loop.sock_accept(self._socket)
+            self._wires.append(wire)
+            task = asyncio.ensure_future(self._serve(wire))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, wire: socket.socket) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            line = Line(*await self._streams(wire), len(self.lines))
+            self.lines.append(line)
+            async with self._arrival:
+                self._arrival.notify_all()
+            try:
+                await self._script(line)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                line.ended.set()
+            except AssertionError as failure:
+                self._failures.append(failure)
+            line.writer.close()
+
+    async def _streams(self, wire: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=1 << 24, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, wire, ssl=self._tls)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def answers(*scripted: bytes) -> Script:

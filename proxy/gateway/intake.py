@@ -1,0 +1,69 @@
+"""A request's body as the client sends it: asked for, waited for, and refused when it is broken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from proxy.errors import MalformedRequest, ProxyError, RequestTimeout
+from proxy.gateway.duplex import Wire
+
+
+class Content(Protocol):
+    """What the server has of the body."""
+
+    async def readany(self) -> bytes:
+        """Return what has come, empty at the end; raises whatever the parser found."""
+
+    def feed_eof(self) -> None:
+        """Have it end here."""
+
+
+class Intake:
+    """A body; the first piece that is wanted sends ``100 Continue`` (RFC 9110, section 10.1.1).
+
+    Args:
+        expected: whether the client waits for that.
+        timeout: seconds between two pieces; 0 for any time.
+
+    """
+
+    def __init__(self, content: Content, wire: Wire, *, expected: bool, timeout: float) -> None:
+        self._content = content
+        self._wire = wire
+        self._expected = expected
+        self._timeout = timeout or None
+        self._failed = False
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether the client still waits for a ``100 Continue`` that it will not get."""
+        return self._expected
+
+    def leave(self) -> None:
+        """Have nobody wait for a rest that will not come: the server would, before it closes the connection."""
+        if self._expected or self._failed:
+            self._content.feed_eof()
+
+    async def __call__(self) -> AsyncIterator[bytes]:
+        """As `BodySource`."""
+        if self._expected:
+            self._expected = False
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while piece := await self._piece():
+            yield piece
+
+    async def _piece(self) -> bytes:
+        """Return what comes next; empty at the end."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._content.readany()
+        except TimeoutError:
+            failure: ProxyError = RequestTimeout("the body came too slowly")
+        except ConnectionError:
+            failure = MalformedRequest("the client went away")
+        except Exception:  # noqa: BLE001  # whatever the parser found, it is the client's fault
+            failure = MalformedRequest("the body is malformed")
+        self._failed = True
+        raise failure

@@ -1,0 +1,320 @@
+"""What every type of credential does. A type brings nothing but entries in `CASES`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import typing
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from proxy import plugins
+from proxy.credentials import Credential, Scheme
+from proxy.errors import CredentialError, ProxyError, SecretError
+from proxy.secrets import Source
+from tests.credentials.doubles import (
+    Bench,
+    answer_401,
+    applied,
+    build,
+    everything,
+    parse,
+    request,
+    target,
+    values,
+    written,
+)
+from tests.doubles import Script, answer
+
+SECRET = "canary-9b2d"
+TOKEN = "canary-token"
+
+
+class Header(httpx.Auth):
+    """A third party's."""
+
+    def __init__(self, token: str, name: str = "Authorization") -> None:
+        self._token = token
+        self._name = name
+
+    def auth_flow(self, request: httpx.Request) -> typing.Generator[httpx.Request, httpx.Response, None]:
+        request.headers[self._name] = self._token
+        yield request
+
+
+@dataclass(frozen=True)
+class Case:
+    """One configuration.
+
+    Attributes:
+        table: with `SECRET` in every secret.
+        places: the fields that it sets; "?NAME" is a parameter.
+        challenge: what it needs in a 401 before it shows anything.
+        renews: whether it has a second try.
+
+    """
+
+    table: dict[str, Any]
+    places: tuple[str, ...] = ("Authorization",)
+    challenge: str = ""
+    renews: bool = False
+
+
+def oauth2(grant: str, **keys: Any) -> Case:
+    table = {"type": "oauth2", "grant": grant, "token_url": "https://issuer.test/token", "client_id": "id",
+             "client_secret": SECRET, **keys}  # fmt: skip
+    return Case(table, renews=True)
+
+
+def api_key(place: str, at: str, **keys: Any) -> Case:
+    return Case({"type": "api_key", "in": place, "name": "api_key", "value": SECRET, **keys}, (at,))
+
+
+HMAC = {"type": "hmac", "secret": SECRET, "string_to_sign": "{secret}{target}{timestamp}"}
+CASES: dict[str, Case] = {
+    "none": Case({"type": "none"}, ()),
+    "basic": Case({"type": "basic", "username": "user", "password": SECRET}),
+    "digest": Case(
+        {"type": "digest", "username": "user", "password": SECRET},
+        challenge='Digest realm="r", nonce="n", qop="auth"',
+        renews=True,
+    ),
+    "bearer": Case({"type": "bearer", "token": SECRET}),
+    "api_key header": api_key("header", "api_key"),
+    "api_key header prefix": api_key("header", "api_key", prefix="Key "),
+    "api_key header words": Case(
+        {"type": "api_key", "name": "X-Key", "value": f"{SECRET} with words"}, ("X-Key",)
+    ),
+    "api_key query": api_key("query", "?api_key"),
+    "api_key cookie": api_key("cookie", "Cookie"),
+    "hmac header": Case({**HMAC, "headers": {"X-Signature": "{signature}", "X-Time": "{timestamp}"}},
+                        ("X-Signature", "X-Time")),
+    "hmac query": Case({**HMAC, "query": {"sign": "{signature}", "ts": "{timestamp}"}}, ("?sign", "?ts")),
+    "hmac digest": Case({**HMAC, "algorithm": "digest:sha256", "headers": {"X-Signature": "{signature}"}},
+                        ("X-Signature",)),
+    "oauth2 client_credentials": oauth2("client_credentials"),
+    "oauth2 refresh_token": oauth2("refresh_token", refresh_token=SECRET),
+    "oauth2 password": oauth2("password", username="user", password=SECRET, client_auth="post"),
+    "fallback": Case({"type": "fallback", "credentials": ["first", "second"]}, renews=True),
+    "python": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET}),
+    "python other field": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET, "name": "X-Key"},
+                               ("X-Key",)),
+}  # fmt: skip
+NEEDY = [name for name, case in CASES.items() if SECRET in str(case.table)]
+
+
+@pytest.fixture(params=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def issuer(count: int = 5) -> Script:
+    tokens = [json.dumps({"access_token": f"{TOKEN}-{number}"}).encode() for number in range(count)]
+    return Script(*(answer(200, [], token) for token in tokens))
+
+
+def members() -> dict[str, Scheme]:
+    return {name: build({"type": "bearer", "token": f"{SECRET}-{name}"}) for name in ("first", "second")}
+
+
+@pytest.fixture
+def scheme(case: Case) -> Scheme:
+    return made(case.table)
+
+
+def made(table: dict[str, Any]) -> Scheme:
+    return build(table, issuer=issuer(), others=members())
+
+
+async def shown(case: Case, scheme: Scheme, to: httpx.Request) -> httpx.Request:
+    """The request that carries the credential."""
+    if not case.challenge:
+        return await applied(scheme, to)
+    flow: AsyncGenerator[httpx.Request, httpx.Response] = scheme.async_auth_flow(to)
+    first = await anext(flow)
+    second = await flow.asend(answer_401(first, case.challenge))
+    await flow.aclose()
+    return second
+
+
+def test_every_type_is_here() -> None:
+    types = {typing.get_args(member.model_fields["type"].annotation)[0]
+             for member in plugins.members("proxy.credentials", Credential)}  # fmt: skip
+    assert types == {case.table["type"] for case in CASES.values()}
+    for member in plugins.members("proxy.credentials", Credential):
+        assert member.__module__ == f"proxy.credentials.{parse_type(member)}"
+
+
+def parse_type(member: type[Credential]) -> str:
+    name: str = typing.get_args(member.model_fields["type"].annotation)[0]
+    return name
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_its_configuration_shows_a_secret(case: Case) -> None:
+    credential = parse(case.table)
+    text = f"{credential!r} {credential} {credential.model_dump()} {credential.model_dump_json()}"
+    text += f" {credential.model_dump(by_alias=True)} {list(credential.secrets())} {credential.model_copy()!r}"
+    assert SECRET not in text
+
+
+async def test_nothing_of_its_scheme_shows_a_secret(case: Case, scheme: Scheme) -> None:
+    await shown(case, scheme, request())
+    assert "canary" not in f"{scheme!r} {scheme}"
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"typo": SECRET}, {"username": [SECRET], "name": [SECRET], "scope": {"a": SECRET}, "credentials": 7}]
+)
+def test_no_mistake_in_it_repeats_a_secret(case: Case, mistake: dict[str, Any]) -> None:
+    try:
+        parse({**case.table, **mistake})
+    except ValidationError as failure:
+        assert SECRET not in str(failure)  # noqa: PT017  # python takes any keys that its class does
+
+
+async def test_explaining_it_shows_no_secret_and_sends_nothing(case: Case, scheme: Scheme) -> None:
+    to = request(fields=[(b"X-Other", b"kept")])
+    told = await scheme.explain(to)
+    assert "canary" not in f"{told} {written(to)!r}"
+    assert values(to, "X-Other") == [b"kept"]
+
+
+# -- what is sent -----------------------------------------------------------------------------------------------
+
+
+async def test_it_takes_the_place_of_what_the_client_sent(case: Case, scheme: Scheme) -> None:
+    fields = [(place.encode(), b"theirs") for place in case.places if place[0] != "?"]
+    fields = [(name, b"api_key=theirs" if name == b"Cookie" else value) for name, value in fields for _ in range(2)]
+    query = "&".join(f"{place[1:]}=theirs" for place in case.places if place[0] == "?")
+    sent = await shown(case, scheme, request(f"/base/x?{query}&a=1".encode(), fields=fields))
+    assert b"theirs" not in written(sent)
+    for place in case.places:
+        if place[0] == "?":
+            assert target(sent).count(f"{place[1:]}=".encode()) == 1
+        else:
+            assert len(values(sent, place)) == 1
+            assert place == "Cookie" or place.lower().encode() in scheme.fields or case.table["type"] == "python"
+
+
+AWKWARD = b'/base/a%2Fb%2f/%7Eu/(x)|"<{/;p=1?b=%2B+%20&&a;c=%zz&a=1&=&?/:@%'
+
+
+async def test_the_rest_of_the_request_stays_byte_for_byte(case: Case, scheme: Scheme) -> None:
+    fields = [(b"X-Ml", b"\xfc\xff"), (b"x-ml", b"\xc3\xa4 "), (b"Cookie", b"c=\xfc;d= 1"), (b"Accept", b"*/*")]
+    sent = await shown(case, scheme, request(AWKWARD, fields=fields))
+    assert target(sent).startswith(AWKWARD)
+    if not any(place[0] == "?" for place in case.places):
+        assert target(sent) == AWKWARD
+    left = [field for field in sent.headers.raw if field[0].decode() not in case.places]
+    assert [(b"Host", b"api.test"), *(field for field in fields if field[0].decode() not in case.places)] == left
+
+
+async def test_it_is_the_same_for_two_requests_and_they_share_nothing(case: Case) -> None:
+    scheme, other = made(case.table), made(case.table)
+    first, second = request(), request()
+    await shown(case, scheme, first)
+    before = written(first)
+    second = await shown(case, scheme, second)
+    assert written(first) == before
+    alone = await shown(case, other, request())
+    if not case.challenge:  # which counts
+        assert written(second) == written(alone)
+    assert target(second).startswith(b"/base/x?a=1")
+
+
+async def test_two_flows_at_once_do_not_meet(case: Case, scheme: Scheme) -> None:
+    sent = await asyncio.gather(*(shown(case, scheme, request(f"/base/{n}".encode())) for n in range(20)))
+    assert [target(each).partition(b"?")[0] for each in sent] == [f"/base/{n}".encode() for n in range(20)]
+    for place in case.places:
+        assert all(place[0] == "?" or len(values(each, place)) == 1 for each in sent)
+
+
+# -- renewal ----------------------------------------------------------------------------------------------------
+
+
+async def test_it_tries_at_most_once_more(case: Case, scheme: Scheme) -> None:
+    flow = scheme.async_auth_flow(request())
+    sent = await anext(flow)
+    for _ in range(1 if case.renews else 0):
+        sent = await flow.asend(answer_401(sent, case.challenge))
+    with pytest.raises(StopAsyncIteration):
+        await flow.asend(answer_401(sent, case.challenge))
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+async def test_other_answers_are_handed_on(case: Case, scheme: Scheme, status: int) -> None:
+    flow = scheme.async_auth_flow(request())
+    sent = await anext(flow)
+    with pytest.raises(StopAsyncIteration):
+        await flow.asend(httpx.Response(status, request=sent, stream=answer(status).stream))
+
+
+async def test_through_an_exchange_the_last_401_is_handed_on(case: Case, scheme: Scheme) -> None:
+    headers = [(b"WWW-Authenticate", case.challenge.encode())] if case.challenge else []
+    bench = Bench(scheme, *(answer(401, headers, b"no") for _ in range(5)))
+    response = await bench()
+    assert (response.status_code, len(bench.api.requests)) == (401, 2 if case.renews else 1)
+    await response.aclose()
+
+
+# -- secrets that are missing -----------------------------------------------------------------------------------
+
+
+def without(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: {"env": "NOT_SET_ANYWHERE"} if isinstance(value, str) and SECRET in value else value
+        for key, value in table.items()
+    }
+
+
+@pytest.mark.parametrize("name", NEEDY)
+async def test_a_secret_that_can_not_be_had_is_named_by_its_source(name: str) -> None:
+    scheme = made(without(CASES[name].table))
+    for step in (scheme.ready(), scheme.explain(request()), applied(scheme)):
+        with pytest.raises((SecretError, CredentialError), match="the environment variable NOT_SET_ANYWHERE"):
+            await step
+    with pytest.raises(CredentialError, match="the environment variable NOT_SET_ANYWHERE"):
+        await Bench(scheme)()
+
+
+# A text in a stranger's table is no secret that we know of.
+@pytest.mark.parametrize("name", [name for name in NEEDY if not name.startswith("python")])
+async def test_a_secret_that_would_break_a_field_is_not_sent(name: str) -> None:
+    table = {
+        key: f"{SECRET}\r\nX-Injected: 1" if isinstance(value, str) and SECRET in value else value
+        for key, value in CASES[name].table.items()
+    }
+    bench = Bench(made(table))
+    with pytest.raises(ProxyError) as caught:
+        await bench()
+    assert SECRET not in everything(caught.value)
+    assert bench.api.requests == []
+
+
+async def test_it_is_ready_when_its_secrets_are_there(case: Case, scheme: Scheme) -> None:
+    await scheme.ready()
+    await scheme.aclose()
+
+
+def test_its_secrets_are_told_with_their_keys(case: Case) -> None:
+    table = without(case.table)
+    told = dict(parse(table).secrets())
+    assert all(isinstance(source, Source) for source in told.values())
+    assert {key for key, value in table.items() if isinstance(value, dict) and "env" in value} <= told.keys()
+
+
+def test_others_that_it_needs_are_told(case: Case) -> None:
+    assert parse(case.table).named() == tuple(case.table.get("credentials", ()))
+
+
+def test_what_it_does_not_know_is_an_error(case: Case) -> None:
+    with pytest.raises(ValidationError):
+        parse({**case.table, "no_such_key": "x"})

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.credentials._query import with_query, without_query
+from tests.credentials.doubles import request, target
+
+
+def added(to: bytes, *pairs: tuple[str, str | bytes]) -> bytes:
+    sent = request(to)
+    with_query(sent, pairs)
+    return target(sent)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"/p", b"/p?k=v"), (b"/p?", b"/p?k=v"), (b"/p?a=1", b"/p?a=1&k=v"), (b"/p?a=1&", b"/p?a=1&k=v"),
+        (b"/p?&a=1", b"/p?&a=1&k=v"), (b"/p?;a", b"/p?;a&k=v"), (b"/p?a=1;", b"/p?a=1;k=v"), (b"/p??", b"/p??&k=v"),
+        (b"/p?k=x", b"/p?k=v"), (b"/p?k", b"/p?k=v"), (b"/p?k=x&a=1", b"/p?a=1&k=v"), (b"/p?a=1&k=x", b"/p?a=1&k=v"),
+        (b"/p?k=x;a=1", b"/p?a=1&k=v"), (b"/p?a=1;k=x&b", b"/p?a=1&b&k=v"), (b"/p?k=1&k=2&k=3", b"/p?k=v"),
+        (b"/p?&k=x&a", b"/p?&a&k=v"), (b"/p?k=x&&a", b"/p?&a&k=v"), (b"/p?K=x&kk=x&ak=k", b"/p?K=x&kk=x&ak=k&k=v"),
+        (b"/p?%6b=x", b"/p?k=v"), (b"/p?%6B", b"/p?k=v"), (b"/p?%256b=x", b"/p?k=v"), (b"/p?%25256B=x", b"/p?k=v"),
+        (b"/p?%%36b=x", b"/p?k=v"), (b"/p?+k=x", b"/p?k=v"), (b"/p?%20k%20=x", b"/p?k=v"), (b"/p?k%00z=x", b"/p?k=v"),
+        (b"/p?a=%26k=x", b"/p?a=%26k=x&k=v"), (b"/k=x/p?a", b"/k=x/p?a&k=v"), (b"/p?a=/k=x", b"/p?a=/k=x&k=v"),
+    ],
+)  # fmt: skip
+def test_what_the_client_sent_under_the_name_makes_way(before: bytes, after: bytes) -> None:
+    assert added(before, ("k", "v")) == after
+
+
+def test_names_and_values_are_encoded_as_utf8() -> None:
+    assert added(b"/p", ("a[b]", "x y&=+/ä"), ("c", b"\xff+")) == b"/p?a%5Bb%5D=x%20y%26%3D%2B%2F%C3%A4&c=%FF%2B"
+    assert added(b"/p?a%5Bb%5D=1&a[b]=2", ("a[b]", "x")) == b"/p?a%5Bb%5D=x"
+
+
+def test_with_nothing_to_add_nothing_changes() -> None:
+    assert added(b"/p?") == b"/p?"
+
+
+def test_a_name_that_was_encoded_thousands_of_times_takes_no_time() -> None:
+    started = time.process_time()
+    for name in (b"%" + b"25" * 15_000 + b"6b", b"%2%3" * 8000 + b"5", b"%25" * 10_000, b"&" * 30_000):
+        added(b"/p?" + name + b"=x", ("k", "v"))
+    assert time.process_time() - started < 0.5
+
+
+PIECES = st.sampled_from([b"a", b"b=1", b"=", b"", b"%", b"%zz", b"%20", b"+x", b"k2=k", b'"<{|', b"?/", b"%6b%6b"])
+OURS = st.sampled_from([b"k", b"k=", b"k=k", b"%6b=1", b"%6B", b"%256b=2", b"+k=3", b"k%20", b"%25256b", b"%%36b=="])
+SEPARATORS = st.sampled_from([b"&", b";"])
+
+
+@given(st.lists(st.tuples(SEPARATORS, PIECES | OURS)), st.booleans())
+def test_exactly_one_is_left_and_no_other_byte_changes(parts: list[tuple[bytes, bytes]], first: bool) -> None:
+    query = b"".join(separator + part for separator, part in parts)
+    to = b"/%2f/k?" + (query[1:] if first else query)
+    sent = added(to, ("k", "v"))
+    rest, _, last = sent.rpartition(b"k=v")
+    assert last == b""
+    others = [part for _, part in parts if part.partition(b"=")[0] not in NAMES_OF_OURS]
+    assert [part for part in rest.partition(b"?")[2].replace(b";", b"&").split(b"&") if part] == list(
+        filter(None, others)
+    )
+    assert sent.startswith(b"/%2f/k?")
+    if len(others) == len(parts):
+        assert sent.startswith(to)
+
+
+NAMES_OF_OURS = {b"k", b"%6b", b"%6B", b"%256b", b"+k", b"k%20", b"%25256b", b"%%36b"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 6))
+def test_it_is_found_however_it_was_encoded(name: str, times: int) -> None:
+    name = name.replace("\0", "").replace("%", "").strip() or "k"
+    encoded = name
+    for _ in range(times):
+        encoded = quote(encoded, safe="")
+    sent = request(b"/p?a=1&" + quote(encoded, safe="").encode() + b"=x&b")
+    without_query(sent, {name})
+    assert target(sent) in (b"/p?a=1&b", b"/p?b", b"/p?a=1", b"/p?")

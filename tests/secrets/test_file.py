@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import SecretError
+from proxy.secrets.file import File
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("one\n")
+    return path
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """As ``cp -p`` and ``mv`` would: nothing but the inode is another."""
+    stat, other = path.stat(), path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(path)
+
+
+async def test_it_is_read_again_when_it_was_written(path: Path) -> None:
+    source = File(file=path)
+    assert await source.get() == "one"
+    write(path, b"longer")
+    assert await source.get() == "longer"
+
+
+async def test_it_is_read_again_when_it_was_replaced(path: Path) -> None:
+    source = File(file=path)
+    assert await source.get() == "one"
+    replace(path, b"two\n")
+    assert await source.get() == "two"
+
+
+async def test_it_is_not_read_again_while_nothing_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = File(file=path)
+    await source.get()
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read again"))
+    assert await source.get() == "one"
+
+
+async def test_one_that_is_gone_is_an_error_and_not_the_old_value(path: Path) -> None:
+    source = File(file=path)
+    await source.get()
+    os.unlink(path)  # noqa: PTH108  # pathlib's blocks as much, and ruff says so
+    with pytest.raises(SecretError, match=f"the file {path} can't be read: No such file"):
+        await source.get()
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [(b"a b\r\n\n", "a b"), (b"\xef\xbb\xbfwindows", "windows"), (b" leading", " leading"), ("ä".encode(), "ä")],
+)
+async def test_white_space_at_the_end_and_a_byte_order_mark_are_no_part_of_it(
+    path: Path, content: bytes, value: str
+) -> None:
+    write(path, content)
+    assert await File(file=path).get() == value
+
+
+async def test_the_tilde_is_the_home_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert await File(file=Path("~/secret")).get() == "one"
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "~no-such-user-here/x", "\ud800"])
+async def test_a_path_that_can_not_be_is_said(name: str) -> None:
+    with pytest.raises(SecretError):
+        await File(file=Path(name)).get()
+
+
+async def test_a_directory_is_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(SecretError, match="can't be read: Is a directory"):
+        await File(file=tmp_path).get()

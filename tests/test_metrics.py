@@ -1,0 +1,65 @@
+"""What is counted, under which names."""
+
+from __future__ import annotations
+
+from proxy.gateway import Story
+from proxy.metrics import Metrics
+
+
+def story(**facts: object) -> Story:
+    made = Story("GET", "/x", 0.0, route="a", status=200)
+    for name, value in facts.items():
+        setattr(made, name, value)
+    return made
+
+
+def lines(metrics: Metrics) -> list[str]:
+    return [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
+
+
+def test_the_names_that_dashboards_know() -> None:
+    metrics = Metrics(lambda: 3, lambda: [("github", 1_800_000_000.0)])
+    metrics.request(story(outcomes=["2xx", "connection_refused"], waited=1.5, replays=1), 0.2)
+    metrics.request(story(outcomes=["2xx"]), 0.003)
+    metrics.renewal("github", "success")
+    found = lines(metrics)
+    for line in (
+        'countersign_requests_total{method="GET",route="a",status="200"} 2.0',
+        'countersign_request_duration_seconds_bucket{le="0.005"} 1.0',
+        "countersign_request_duration_seconds_count 2.0",
+        "countersign_requests_in_progress 3.0",
+        'countersign_upstream_attempts_total{outcome="2xx",route="a"} 2.0',
+        'countersign_upstream_attempts_total{outcome="connection_refused",route="a"} 1.0',
+        "countersign_replays_total 1.0",
+        "countersign_throttle_wait_seconds_total 1.5",
+        'countersign_token_renewals_total{credential="github",outcome="success"} 1.0',
+        'countersign_token_expires_at_seconds{credential="github"} 1.8e+09',
+    ):
+        assert line in found
+    assert all(line.startswith("countersign_") and "_created" not in line for line in found)
+
+
+def test_nothing_has_happened_yet() -> None:
+    found = lines(Metrics())
+    assert "countersign_requests_in_progress 0.0" in found
+    assert "countersign_replays_total 0.0" in found
+
+
+def test_a_client_can_not_make_up_series() -> None:
+    metrics = Metrics()
+    for number in range(50):
+        metrics.request(story(method=f"X{number}"), 0)
+    found = [line for line in lines(metrics) if line.startswith("countersign_requests_total")]
+    assert found == ['countersign_requests_total{method="other",route="a",status="200"} 50.0']
+
+
+def test_a_request_without_an_answer() -> None:
+    metrics = Metrics()
+    metrics.request(story(status=0, route=""), 0)
+    assert 'countersign_requests_total{method="GET",route="",status="cancelled"} 1.0' in lines(metrics)
+
+
+def test_hostile_names_are_escaped() -> None:
+    metrics = Metrics()
+    metrics.request(story(route='a"\n}evil 1'), 0)
+    assert 'countersign_requests_total{method="GET",route="a\\"\\n}evil 1",status="200"} 1.0' in lines(metrics)
