@@ -17,6 +17,7 @@ from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import Table
+from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.mistakes import dotted
 from proxy.secrets import is_secret_table
@@ -174,6 +175,8 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
 def announce(app: App) -> None:
     """Say where it listens, which routes there are and where the status page is."""
     lines = [f"listening on {address}" for address in app.addresses]
+    configured = [*app.settings.server.listen, *app.own_listeners]
+    lines += [f"open to other machines: {address}" for address in configured if not kind(address).is_local(address)]
     width = max(len(route.name) for route in app.routes)
     lines += [f"  {route.name:<{width}}  {matches(route)} -> {route.settings.upstream}" for route in app.routes]
     if app.status_url:

@@ -51,7 +51,7 @@ class FallbackScheme(Scheme):
             try:
                 following = await anext(flow)
                 while True:
-                    if answered:
+                    if answered and step:
                         following.extensions.setdefault("notes", []).append(f"credential {name}")
                     response = yield following
                     answered = answered or response.status_code == 401

@@ -70,6 +70,8 @@ def _parsed(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         raise ValueError("token_url is not a URL") from None
+    if url.port is not None and not 0 < url.port < 1 << 16:
+        raise ValueError("token_url has a port that there is not")
     if url.userinfo:
         raise ValueError("token_url holds a user or password; right would be client_id and client_secret")
     return url

@@ -90,7 +90,8 @@ class StockTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._inner.aclose()
+        if "_inner" in self.__dict__:
+            await self._inner.aclose()
 
 
 class MappedStream(httpx.AsyncByteStream):

@@ -16,15 +16,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import brotlicffi  # type: ignore[import-untyped]  # it has no annotations
 import httpx
 import pytest
 
 from tests.conftest import Start
-
-try:
-    import brotlicffi as brotli
-except ImportError:  # pragma: no cover  # CPython's own flavour
-    import brotli
 
 USER = {"username": "user", "password": "passwd"}
 LARGE = bytes(range(256)) * 4096 * 3  # 3 MiB
@@ -182,7 +178,8 @@ async def test_head_tells_the_length_of_what_get_would_bring(visit: Visit, direc
 
 
 @pytest.mark.parametrize(
-    "path", ["/bytes/100000?seed=7", "/stream-bytes/50000?seed=7&chunk_size=99", "/image/png", "/encoding/utf8", "/html"]
+    "path",
+    ["/bytes/100000?seed=7", "/stream-bytes/50000?seed=7&chunk_size=99", "/image/png", "/encoding/utf8", "/html"],
 )
 async def test_bodies_come_as_without_a_proxy(visit: Visit, direct: httpx.AsyncClient, path: str) -> None:
     client = await visit()
@@ -195,8 +192,10 @@ async def test_bodies_come_as_without_a_proxy(visit: Visit, direct: httpx.AsyncC
 async def test_packed_bodies_stay_packed(visit: Visit) -> None:
     client = await visit()
     for path, coding, unpack in (
-        ("/gzip", "gzip", gzip.decompress), ("/deflate", "deflate", zlib.decompress), ("/brotli", "br", brotli.decompress),
-    ):  # fmt: skip
+        ("/gzip", "gzip", gzip.decompress),
+        ("/deflate", "deflate", zlib.decompress),
+        ("/brotli", "br", brotlicffi.decompress),
+    ):
         answer, body = await raw(client, path, headers={"Accept-Encoding": "gzip, deflate, br"})
         assert (answer.headers["Content-Encoding"], int(answer.headers["Content-Length"])) == (coding, len(body))
         assert json.loads(unpack(body))["method"] == "GET"

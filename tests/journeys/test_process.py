@@ -266,7 +266,14 @@ async def test_all_mistakes_of_a_file_are_said_at_once(run: Run, tmp_path: Path)
     file.chmod(0o600)
     process = await run("run")
     assert await process.ends() == 2
-    for word in ("countersign.toml", "server.lisen", "listen", "routes.a.upstream", "routes.b.credential", "credentials.c.extra"):
+    for word in (
+        "countersign.toml",
+        "server.lisen",
+        "listen",
+        "routes.a.upstream",
+        "routes.b.credential",
+        "credentials.c.extra",
+    ):
         assert word in process.said
     assert CANARY not in process.said
 
@@ -274,7 +281,9 @@ async def test_all_mistakes_of_a_file_are_said_at_once(run: Run, tmp_path: Path)
 # -- listeners -----------------------------------------------------------------------------------------
 
 
-async def test_a_unix_socket_is_for_its_owner_only_and_goes_with_the_process(run: Run, api: Api, tmp_path: Path) -> None:
+async def test_a_unix_socket_is_for_its_owner_only_and_goes_with_the_process(
+    run: Run, api: Api, tmp_path: Path
+) -> None:
     path = tmp_path / "my.sock"
     process = await run("run", "--to", api.url, "--listen", f"unix:{path}")
     await process.says(r"listening on unix:")

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.journeys.conftest import HEAD, Build
-from tests.journeys.wires import OK, PATIENCE, Line, Message, Step, answer, chunked, closing, resetting
+from tests.journeys.wires import OK, Line, Message, Step, answer, chunked, closing, resetting
 
 ONCE = {"attempts": 1}
 
@@ -133,7 +133,9 @@ async def test_for_http_1_0_what_has_no_length_ends_with_the_connection(build: B
 
 
 async def test_an_answer_in_http_1_0_is_an_answer(build: Build) -> None:
-    house = await build(closing(b"HTTP/1.0 200 OK\r\n\r\nhello"), closing(b"HTTP/1.0 404 Nope\r\nContent-Length: 2\r\n\r\nno"))
+    house = await build(
+        closing(b"HTTP/1.0 200 OK\r\n\r\nhello"), closing(b"HTTP/1.0 404 Nope\r\nContent-Length: 2\r\n\r\nno")
+    )
     assert (await house.ask()).body == b"hello"
     second = await house.ask()
     assert (second.start, second.body) == (b"HTTP/1.1 404 Nope", b"no")
@@ -182,7 +184,8 @@ AMBIGUOUS = {
     "lengths that differ in a list": b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!",
     "a length with a sign": b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
     "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello",
-    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello"),
+    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunked(b"hello"),
     "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n" + chunked(b"hello"),
     "chunked in two fields": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
     + chunked(b"hello"),
@@ -250,7 +253,7 @@ async def test_a_broken_chunk_breaks_the_answer_off(build: Build, size: bytes) -
 async def test_a_head_of_an_answer_that_never_ends_is_not_read_to_the_end(build: Build) -> None:
     async def step(_: Message, line: Line) -> None:
         await line.send(b"HTTP/1.1 200 OK\r\n")
-        for _ in range(4096):
+        for _turn in range(4096):
             await line.send(b"X-A: " + b"a" * 1024 + b"\r\n")
 
     house = await build(step, retry=ONCE)
@@ -323,7 +326,9 @@ async def test_an_answer_that_takes_longer_than_total_is_cut_off_too(build: Buil
 # -- no answer -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [closing(), resetting(), closing(b"HTTP/1.1 200 O"), closing(b"HTTP/1.1 200 OK\r\nA: b\r\n")])
+@pytest.mark.parametrize(
+    "step", [closing(), resetting(), closing(b"HTTP/1.1 200 O"), closing(b"HTTP/1.1 200 OK\r\nA: b\r\n")]
+)
 async def test_no_answer_is_a_502(build: Build, step: Step) -> None:
     house = await build(step, retry=ONCE)
     seen = await house.ask()

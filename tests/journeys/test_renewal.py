@@ -20,7 +20,7 @@ from tests.doubles import FakeClock
 from tests.journeys.conftest import HEAD, Build, House
 from tests.journeys.wires import OK, PATIENCE, Api, Line, Message, Step, answer, chunked, closing, early, slices
 
-REFUSED = answer(401, b"no", "WWW-Authenticate: Bearer error=\"invalid_token\"", "X-Theirs: yes")
+REFUSED = answer(401, b"no", 'WWW-Authenticate: Bearer error="invalid_token"', "X-Theirs: yes")
 LARGE = bytes(range(251)) * 8400  # 2 MiB
 
 
@@ -283,8 +283,8 @@ async def test_still_401_is_handed_on_as_it_came(renewing: Renewing, accounts: A
 
 @pytest.mark.parametrize(
     ("said", "why"),
-    [(answer(400, b'{"error":"invalid_grant"}'), b"invalid_grant"), (answer(500), b"500"), (answer(200, b"?"), b"no token"),
-     (closing(), b"token endpoint")],
+    [(answer(400, b'{"error":"invalid_grant"}'), b"invalid_grant"), (answer(500), b"500"),
+     (answer(200, b"?"), b"no token"), (closing(), b"token endpoint")],
 )  # fmt: skip
 async def test_a_renewal_that_fails_hands_the_401_on_and_says_why(
     renewing: Renewing, accounts: Accounts, said: Step, why: bytes
@@ -334,7 +334,9 @@ async def test_a_token_that_cannot_be_had_is_told_and_not_asked_for_again_at_onc
 async def test_a_token_endpoint_that_hangs_is_a_503(
     renewing: Renewing, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(endpoint.TokenEndpoint.__init__.__kwdefaults__, "timeout", 0.2)
+    defaults = endpoint.TokenEndpoint.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "timeout", 0.2)
     accounts.held.clear()
     house = await renewing()
     seen = await house.ask()
@@ -411,7 +413,7 @@ async def test_a_digest_challenge_is_answered_for_the_target_as_it_is(build: Bui
         assert message.body == b"hello"
 
 
-FOREIGN = '''
+FOREIGN = """
 import httpx
 
 class Foreign(httpx.Auth):
@@ -430,7 +432,7 @@ class Foreign(httpx.Auth):
             self._token = answer.json()["access_token"]
             request.headers["Authorization"] = f"Foreign {self._token}"
             yield request
-'''
+"""
 
 
 async def test_an_auth_of_somebody_elses_renews_in_its_own_way(

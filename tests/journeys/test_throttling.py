@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from email.utils import format_datetime
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from itertools import pairwise
 from random import Random
 from time import monotonic
 
@@ -63,7 +64,9 @@ async def test_a_429_is_waited_out_as_told(build: Build, fields: list[str], seco
     assert len(house.api.messages) == 2
 
 
-@pytest.mark.parametrize("fields", [[], ["Retry-After: -5"], ["Retry-After: soon"], ["Retry-After:"], ["X-RateLimit-Reset: x"]])
+@pytest.mark.parametrize(
+    "fields", [[], ["Retry-After: -5"], ["Retry-After: soon"], ["Retry-After:"], ["X-RateLimit-Reset: x"]]
+)
 async def test_a_429_that_does_not_say_how_long_is_backed_off_from(build: Build, fields: list[str]) -> None:
     clock = HurriedClock()
     house = await build(throttled(*fields), clock=clock, options={"random": Random(7)})
@@ -149,7 +152,7 @@ async def test_20_requests_are_held_back_and_leave_paced(build: Build) -> None:
     answers = await asyncio.gather(*asking)
     assert [each.status for each in answers] == [200] * 20
     assert len(house.api.messages) == 21
-    assert max(after - before for before, after in zip(left, left[1:], strict=False)) <= 4  # no burst
+    assert max(after - before for before, after in pairwise(left)) <= 4  # no burst
     pauses = clock.slept[1:]
     assert pauses[0] == pytest.approx(0.1)
     assert pauses[5] < pauses[0]  # and ever faster
@@ -214,7 +217,9 @@ async def test_a_chunked_post_that_was_throttled_is_sent_again_with_its_body(bui
 
 
 async def test_a_body_that_could_not_be_kept_is_not_sent_again(build: Build) -> None:
-    house = await build(throttled("Retry-After: 1"), clock=HurriedClock(), limits={"replay_memory": 2, "replay_disk": 2})
+    house = await build(
+        throttled("Retry-After: 1"), clock=HurriedClock(), limits={"replay_memory": 2, "replay_disk": 2}
+    )
     seen = await house.ask(post(), "POST")
     assert (seen.status, seen.body, seen.get("Retry-After")) == (429, b"slow down", b"1")
     assert len(house.api.messages) == 1

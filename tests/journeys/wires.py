@@ -197,7 +197,7 @@ class Line:
 
     async def answer(self, method: str = "GET") -> Message:
         """An answer, its 1xx ones included."""
-        interim = []
+        interim: list[bytes] = []
         while True:
             raw = await self.until(b"\r\n\r\n")
             message = Message(*split_head(raw), raw=raw, interim=interim)

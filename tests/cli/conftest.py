@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from proxy import environment
+from proxy.cli import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Run a command in this process."""
+
+    def called(*arguments: str) -> Ended:
+        result = CliRunner().invoke(cli, list(arguments), prog_name="countersign")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "Traceback" not in result.output
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    yield called
+    environment.variables.maps[1].clear()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], str]:
+    """Write a configuration and return its path."""
+
+    def written(text: str) -> str:
+        path = tmp_path / "c.toml"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+        return str(path)
+
+    return written
+
+
+def process(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the command as users do."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+    )
+
+
+def line_with(stream: object, text: str) -> str:
+    """The first line that holds `text`."""
+    for line in stream:  # type: ignore[attr-defined]  # a text stream
+        if text in line:
+            return str(line)
+    raise AssertionError(f"no line with {text}")

@@ -1,0 +1,229 @@
+"""Serving until told to stop, from a file and from flags alone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import signal
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from proxy.cli.run import announce, reference, run_loop, settings_of_flags, warn_of_secrets
+from proxy.config import load
+from proxy.errors import ConfigError
+from proxy.log import Log
+from tests.conftest import Start
+
+from .conftest import Run, line_with, process
+
+CANARY = "c4n4ry-s3cr3t"
+
+
+# -- flags -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("env:NAME", {"env": "NAME"}),
+        ("file:/run/secrets/x", {"file": "/run/secrets/x"}),
+        ("cmd:pass show 'my api'", {"command": ["pass", "show", "my api"]}),
+    ],
+)
+def test_references_name_secrets(text: str, table: dict[str, Any]) -> None:
+    assert reference(text) == table
+
+
+@pytest.mark.parametrize("text", [CANARY, f"x:{CANARY}", "", "env:", f"Bearer {CANARY}", ":"])
+def test_a_secret_itself_is_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ConfigError, match="would stand in the process list; right would be env:NAME") as caught:
+        reference(text)
+    assert CANARY not in str(caught.value)
+
+
+def test_what_is_not_built_yet_is_refused_clearly(run: Run) -> None:
+    found = run("run", "--to", "https://x", "--bearer", "keyring:service/user")
+    assert found.code == 2
+    assert found.err == "error: keyring: is not in this release; right would be env:NAME, file:PATH or cmd:COMMAND\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "credential"),
+    [
+        ((None, None, (), ()), {"type": "none"}),
+        (("env:T", None, (), ()), {"type": "bearer", "token": {"env": "T"}}),
+        ((None, "me:file:p", (), ()), {"type": "basic", "username": "me", "password": {"file": "p"}}),
+        ((None, None, ("X-Key: env:T",), ()),
+         {"type": "api_key", "in": "header", "name": "X-Key", "value": {"env": "T"}}),
+        ((None, None, (), ("key=env:T",)), {"type": "api_key", "in": "query", "name": "key", "value": {"env": "T"}}),
+    ],
+)  # fmt: skip
+def test_flags_mean_what_a_file_would_say(flags: Any, credential: dict[str, Any]) -> None:
+    table = settings_of_flags("https://api.example.com", *flags)
+    assert table == {
+        "routes": {"default": {"prefix": "/", "upstream": "https://api.example.com", "credential": credential}}
+    }
+    load(overrides=table, use_file=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--to", "https://x", "--config", "x"], "right would be --config or --to"),
+        (["--to", "https://x", "--bearer", "env:A", "--basic", "u:env:B"], "exclude each other"),
+        (["--to", "https://x", "--header", "A: env:A", "--header", "B: env:B"], "exclude each other"),
+        (["--to", "https://x", "--bearer", ""], "would stand in the process list"),
+        (["--to", "https://x", "--bearer", CANARY], "would stand in the process list"),
+        (["--to", "https://x", "--bearer", f"cmd:'{CANARY}"], "a quote without its end"),
+        (["--to", "https://x", "--basic", CANARY], "--basic: right would be USER:REF"),
+        (["--to", "https://x", "--basic", f"u:{CANARY}"], "would stand in the process list"),
+        (["--to", "https://x", "--header", CANARY], "--header: right would be NAME:REF"),
+        (["--to", "https://x", "--query", CANARY], "--query: right would be NAME=REF"),
+        (["--bearer", "env:A"], "right would be --to URL, too"),
+        (["--query", "a=env:A"], "right would be --to URL, too"),
+        (["--to", ""], "command line: routes.default.upstream: not an http or https URL"),
+        (["--to", f"https://u:{CANARY}@x"], "command line: routes.default.upstream: holds a user name"),
+        (["--to", "http://api.example.com"], "the upstream is plain http beyond this machine"),
+        (["--to", "https://x", "--listen", "x"], "command line: server.listen.0: not an address"),
+        (["--to", "https://x", "--listen", "0.0.0.0:80"], "server.listen: is beyond this machine"),
+    ],
+)
+def test_flags_that_are_wrong(run: Run, arguments: list[str], text: str) -> None:
+    found = run("run", *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert text in found.err
+    assert CANARY not in found.err
+
+
+# -- what is said at start ---------------------------------------------------------------------------------
+
+
+async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    running = await start({
+        "server": {"listen": ["127.0.0.1:0", "0.0.0.0:0"], "admin": "127.0.0.1:0", "trust_network": True},
+        "routes": {"a": {"upstream": "https://x/y"}, "longer": {"prefix": "/l", "upstream": "https://z"}},
+    })  # fmt: skip
+    announce(running.app)
+    found = capsys.readouterr()
+    assert found.out == ""
+    first, second = running.app.addresses
+    assert found.err.splitlines() == [
+        f"listening on {first}",
+        f"listening on {second}",
+        "open to other machines: 0.0.0.0:0",
+        "  a       / -> https://x/y",
+        "  longer  /l/ -> https://z",
+        f"status page: {running.app.status_url}",
+    ]
+    assert "?token=" in found.err
+
+
+async def test_without_an_admin_listener_there_is_no_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    announce((await start({"routes": {"a": {"upstream": "https://x"}}})).app)
+    assert "status page" not in capsys.readouterr().err
+
+
+async def test_secrets_that_are_missing_are_told_at_start(start: Start) -> None:
+    credential = {"type": "bearer", "token": {"env": "NO_SUCH_VARIABLE"}}
+    running = await start({"routes": {"a.b": {"upstream": "https://x", "credential": credential}}})
+    lines = io.StringIO()
+    await warn_of_secrets(running.app, Log(lines, "human"))
+    assert 'warning: routes."a.b".credential.token: the environment variable NO_SUCH_VARIABLE is not set\n' in (
+        lines.getvalue()
+    )
+
+
+# -- processes ---------------------------------------------------------------------------------------------
+
+
+class Api(BaseHTTPRequestHandler):
+    """Answers with the Authorization that it was sent."""
+
+    def do_GET(self) -> None:
+        body = self.headers.get("Authorization", "").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Api)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def get(url: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=20) as answer:
+        return bytes(answer.read())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_no_file_is_needed(api: str, number: signal.Signals) -> None:
+    with process(
+        "run", "--to", api, "--bearer", "env:T0K3N", "--listen", "127.0.0.1:0", "--log-format", "json",
+        T0K3N=CANARY, COUNTERSIGN_SERVER__ADMIN="127.0.0.1:0",
+    ) as command:  # fmt: skip
+        url = line_with(command.stderr, "listening on ").split()[-1]
+        assert get(f"{url}/x?key={CANARY}") == f"Bearer {CANARY}".encode()
+        command.send_signal(number)
+        out, err = command.communicate(timeout=20)
+    assert (command.returncode, out) == (0, "")
+    assert '"event": "request"' in err
+    assert CANARY not in err
+
+
+def test_a_reload_takes_over_the_file(api: str, config: Callable[[str], str]) -> None:
+    text = (
+        f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = ""\n[tokens]\nstore = "memory"\n[routes.a]\nupstream = "{api}"\n'
+    )
+    path = config(text + 'credential = { type = "bearer", token = "one" }')
+    with process("run", "--config", path) as command:
+        url = line_with(command.stderr, "listening on ").split()[-1]
+        assert get(url) == b"Bearer one"
+        config(text + 'credential = { type = "bearer", token = "two" }')
+        command.send_signal(signal.SIGHUP)
+        line_with(command.stderr, "reloaded")
+        assert get(url) == b"Bearer two"
+        config(text + "nonsense = 3")
+        command.send_signal(signal.SIGHUP)
+        assert "nonsense: unknown key" in line_with(command.stderr, "the old configuration goes on")
+        assert get(url) == b"Bearer two"
+        command.terminate()
+        command.communicate(timeout=20)
+    assert command.returncode == 0
+
+
+def test_an_address_in_use_ends_it_with_1(api: str) -> None:
+    with process("run", "--to", api, "--listen", api.removeprefix("http://")) as command:
+        out, err = command.communicate(timeout=20)
+    assert (command.returncode, out) == (1, "")
+    assert "is in use by another program; right would be another port" in err
+    assert "Traceback" not in err
+
+
+def test_without_uvloop_the_stock_loop_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    async def main() -> None:
+        found.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+
+    run_loop(main())
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    run_loop(main())
+    assert found == ["uvloop", "asyncio"]

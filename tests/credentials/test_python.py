@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.credentials.python import load
+from proxy.errors import CredentialError
+from proxy.secrets import Source
+from tests.credentials import strangers
+from tests.credentials.doubles import Bench, applied, build, everything, parse, request, values
+
+CANARY = "canary-8f"
+
+
+def table(class_: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "python", "class": f"tests.credentials.strangers:{class_}", **arguments}
+
+
+async def test_any_class_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_IN_TEST", "of the environment")
+    scheme = build(table("Plain", token={"env": "TOKEN_IN_TEST"}, name="X-Key"))
+    assert values(await applied(scheme), "X-Key") == [b"of the environment"]
+    await scheme.aclose()
+
+
+async def test_a_class_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])
+    tmp_path.joinpath("module_of_test.py").write_text(
+        "import httpx\nclass Mine(httpx.Auth):\n    def auth_flow(self, request):\n"
+        "        request.headers['X-Mine'] = 'yes'\n        yield request\n"
+    )
+    scheme = build({"type": "python", "class": "module_of_test:Mine"})
+    assert values(await applied(scheme), "X-Mine") == [b"yes"]
+
+
+async def test_it_is_made_once_however_many_want_it_and_in_a_thread() -> None:
+    strangers.Counted.made.clear()
+    scheme = build(table("Counted", token="t"))
+    await asyncio.gather(*(applied(scheme) for _ in range(20)))
+    assert len(strangers.Counted.made) == 1
+    assert "MainThread" not in strangers.Counted.made
+    await scheme.aclose()
+
+
+async def test_it_is_made_anew_when_a_secret_changes(tmp_path: Path) -> None:
+    tmp_path.joinpath("t").write_text("one")
+    scheme = build(table("Plain", token={"file": str(tmp_path / "t")}))
+    assert values(await applied(scheme), "Authorization") == [b"one"]
+    tmp_path.joinpath("t").write_text("another")
+    assert values(await applied(scheme), "Authorization") == [b"another"]
+
+
+async def test_one_that_can_not_be_made_is_said_without_its_text() -> None:
+    scheme = build(table("Unmakeable", secret=CANARY))
+    with pytest.raises(CredentialError, match=r"strangers:Unmakeable can't be made \(RuntimeError\)") as caught:
+        await scheme.ready()
+    assert CANARY not in everything(caught.value)
+
+
+async def test_its_renewals_go_through_the_exchange() -> None:
+    bench = Bench(build(table("Slow")), 401, 200)
+    slow = (await bench.exchange._auth._made())._inner  # type: ignore[attr-defined]  # a PythonScheme
+    slow.go_on.set()
+    assert (await bench()).status_code == 200
+    assert bench.sent("Authorization") == [b"t", b"again"]
+
+
+async def test_explaining_it_does_not_begin_its_flow() -> None:
+    to = request()
+    told = await build(table("Fails", secret=CANARY, at=0)).explain(to)
+    assert told == {"note": "tests.credentials.strangers:Fails is asked when a request is sent"}
+    assert values(to, "Authorization") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"class": "nope"}, "pattern"), ({"class": "no_such_module:X"}, r"can't be imported \(ModuleNotFoundError\)"),
+        ({"class": "tests.credentials.strangers:No"}, r"can't be imported \(AttributeError\)"),
+        ({"class": "tests.credentials.strangers:NoAuth"}, r"is not a subclass of httpx\.Auth"),
+        ({"class": "tests.credentials.strangers:Flow"}, r"is not a subclass of httpx\.Auth"),
+        ({"wrong": CANARY}, "does not take these keys: got an unexpected keyword argument 'wrong'"),
+        ({"token": None, "name": {"env": 7, "ttl": CANARY}},
+         r"name is not a secret \(.*env: Input should be a valid string"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_said_without_what_was_given(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says) as caught:
+        parse({**table("Plain", token=CANARY), **keys})
+    assert CANARY not in everything(caught.value.__cause__ or caught.value)
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(ValidationError, match="missing a required argument: 'token'"):
+        parse(table("Plain"))
+
+
+def test_its_secrets_are_those_that_are_tables() -> None:
+    credential = parse(table("Plain", token={"env": "A"}, name="X"))
+    ((key, source),) = credential.secrets()
+    assert (key, isinstance(source, Source), repr(source)) == ("token", True, "Secret(the environment variable A)")
+
+
+def test_what_is_given_is_masked_whatever_it_is() -> None:
+    credential = parse(table("Plain", token=CANARY))
+    assert credential.model_dump() == {
+        "type": "python", "class": "tests.credentials.strangers:Plain", "token": "***"
+    }  # fmt: skip
+    assert CANARY not in f"{credential!r}{credential}"
+
+
+def test_loading_takes_classes_only() -> None:
+    assert load("tests.credentials.strangers:Plain") is strangers.Plain
+    with pytest.raises(ValueError, match="is not a subclass"):
+        load("os.path:join")

@@ -1,0 +1,116 @@
+"""How long an answer says to wait."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.waiting import told_wait, whole_seconds
+
+NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+
+
+def wait(*fields: tuple[bytes, bytes]) -> float | None:
+    return told_wait(fields, NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"0", 0.0),
+        (b"7", 7.0),
+        (b" 7 ", 7.0),
+        (b"007", 7.0),
+        (b"1.5", 1.5),
+        (b"86400", 86400.0),
+        (b"99999999999999999999", 1e20),
+        (b"Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
+        (b"Fri, 15 Jan 2027 07:59:00 GMT", 0.0),
+        (b"Friday, 15-Jan-27 08:00:30 GMT", 30.0),
+        (b"Fri Jan 15 08:00:30 2027", 30.0),
+        (b"Fri, 15 Jan 2027 08:00:30", 30.0),
+        (b"Fri, 15 Jan 2027 08:00:30 -0000", 30.0),
+        (b"Fri, 15 Jan 2027 09:00:30 +0100", 30.0),
+        (b"Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_retry_after(value: bytes, seconds: float, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert wait((b"Retry-After", value)) == seconds
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"", b" ", b"-1", b"+1", b"1e3", b"0x10", b"nan", b"inf", b"soon", b"1 2", b"1,5", b"1.", b".5", b"\xb2",
+        b"\xff\xfe",
+        b"999999999999999999999", b"Fri, 99 Jan 2027 08:00:30 GMT", b"Fri, 15 Jan 99999 08:00:30 GMT", b"GMT",
+        b"1\x002",
+        b"\xd9\xa3",
+    ],
+)  # fmt: skip
+def test_what_is_no_time_is_as_if_it_were_missing(value: bytes) -> None:
+    assert wait((b"Retry-After", value)) is None
+    assert wait((b"Retry-After", value), (b"RateLimit-Reset", b"5")) == 5.0
+    assert wait((b"Retry-After", value), (b"Retry-After", b"3")) == 3.0
+
+
+@pytest.mark.parametrize(
+    "name", [b"RateLimit-Reset", b"X-RateLimit-Reset", b"X-Rate-Limit-Reset", b"x-ratelimit-reset"]
+)
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"0", 0.0),
+        (b"12", 12.0),
+        (b"12.5", 12.5),
+        (b"86400", 86400.0),
+        (b"1800000030", 30.0),
+        (b"1800000000", 0.0),
+        (b"1700000000", 0.0),
+        (b"1800000030.5", 30.5),
+        (b"1800000030000", 30.0),
+        (b"-5", None),
+        (b"soon", None),
+        (b"", None),
+    ],
+)
+def test_a_small_reset_is_seconds_and_a_large_one_an_epoch(name: bytes, value: bytes, seconds: float | None) -> None:
+    assert wait((name, value)) == seconds
+
+
+def test_retry_after_goes_before_a_reset() -> None:
+    assert wait((b"X-RateLimit-Reset", b"60"), (b"retry-after", b"2")) == 2.0
+
+
+def test_of_several_the_longest_counts() -> None:
+    assert wait((b"Retry-After", b"2"), (b"RETRY-AFTER", b"9"), (b"Retry-After", b"4")) == 9.0
+    assert wait((b"RateLimit-Reset", b"2"), (b"X-RateLimit-Reset", b"1800000009")) == 9.0
+
+
+def test_nothing_told_is_nothing() -> None:
+    assert wait() is None
+    assert wait((b"Date", b"5"), (b"X-RateLimit-Limit", b"5")) is None
+
+
+DATES = st.text('FriThuJanDec0123456789 ,:+-GMT.()\t"\\', max_size=40).map(str.encode)
+
+
+@given(st.binary(max_size=60) | DATES, st.sampled_from([b"Retry-After", b"X-RateLimit-Reset"]))
+def test_no_value_ever_raises_or_goes_back_in_time(value: bytes, name: bytes) -> None:
+    seconds = wait((name, value))
+    assert seconds is None or 0 <= seconds <= 1e20
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(-5, 1), (0, 1), (0.01, 1), (1, 1), (1.01, 2), (30, 30), (1e9, 10**9)])
+def test_whole_seconds_are_rounded_up_and_never_zero(seconds: float, whole: int) -> None:
+    assert whole_seconds(seconds) == whole

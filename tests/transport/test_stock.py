@@ -1,0 +1,143 @@
+"""httpx's stock transport: its failures are told in our terms, with the facts that decide a repetition."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from proxy.errors import (
+    ConnectionRefused,
+    ConnectionTerminated,
+    DnsError,
+    InternalError,
+    OutgoingProxyError,
+    ReadTimeout,
+    ResponseIncomplete,
+    TlsProtocolError,
+    Unroutable,
+    UpstreamError,
+    UpstreamProtocolError,
+    WriteTimeout,
+)
+from proxy.transport.stock import Facts, StockTransport, translate
+from proxy.transport.tls import context
+from tests.doubles import raw_server, read_head
+
+Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def sent(port: int, scheme: str = "http", host: str = "127.0.0.1", read: float = 5.0) -> bytes:
+    transport = StockTransport(context, connect=5, read=read)
+    try:
+        request = httpx.Request("GET", f"{scheme}://{host}:{port}/")
+        response = await transport.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            return b"".join([piece async for piece in stream])
+        finally:
+            await stream.aclose()
+    finally:
+        await transport.aclose()
+
+
+def plays(answer: bytes) -> Play:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    return play
+
+
+async def test_an_answer_is_an_answer() -> None:
+    async with raw_server(plays(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as port:
+        assert await sent(port) == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "begun"),
+    [
+        (b"", ConnectionTerminated, False),
+        (b"garbage\r\n\r\n", UpstreamProtocolError, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", ResponseIncomplete, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", ResponseIncomplete, True),
+    ],
+)
+async def test_what_breaks_after_sending(answer: bytes, error: type[UpstreamError], begun: bool) -> None:
+    async with raw_server(plays(answer)) as port:
+        with pytest.raises(error) as caught:
+            await sent(port)
+    assert (caught.value.sent, caught.value.reused, caught.value.begun) == (True, False, begun)
+
+
+async def test_nobody_listens() -> None:
+    async with raw_server(plays(b"")) as port:
+        pass
+    with pytest.raises(ConnectionRefused) as caught:
+        await sent(port)
+    assert not caught.value.sent
+
+
+async def test_no_such_name() -> None:
+    with pytest.raises(DnsError):
+        await sent(1, host="name.invalid")
+
+
+async def test_no_tls_there() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with raw_server(plain) as port:
+        with pytest.raises(TlsProtocolError):
+            await sent(port, scheme="https")
+
+
+async def test_a_silent_upstream() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_server(silent) as port:
+        with pytest.raises(ReadTimeout) as caught:
+            await sent(port, read=0.05)
+    assert caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (httpx.WriteTimeout(""), WriteTimeout),
+        (httpx.ProxyError(""), OutgoingProxyError),
+        (httpx.ConnectError("all attempts failed"), Unroutable),
+        (httpx.LocalProtocolError(""), InternalError),
+        (httpx.WriteError(""), ConnectionTerminated),
+    ],
+)
+def test_the_rest_of_httpxs_exceptions(failure: httpx.HTTPError, error: type[Exception]) -> None:
+    assert type(translate(failure, Facts())) is error
+
+
+def test_every_exception_of_httpx_is_translated() -> None:
+    pending: list[type[httpx.HTTPError]] = [httpx.TransportError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        assert translate(kind(""), Facts())
+
+
+async def test_a_context_is_made_when_it_is_needed_and_not_before() -> None:
+    made: list[int] = []
+
+    def tls() -> ssl.SSLContext:
+        made.append(1)
+        return context()
+
+    transport = StockTransport(tls)
+    await transport.aclose()
+    assert made == []
