@@ -53,9 +53,7 @@ def cycles(credentials: Mapping[str, Credential]) -> Iterator[Mistake]:
     """Credentials that need each other."""
     for name in credentials:
         if name in _reachable(credentials, name):
-            yield Mistake(
-                ("credentials", name, "credentials"), "leads back to itself; right would be another one"
-            )
+            yield Mistake(("credentials", name, "credentials"), "leads back to itself; right would be another one")
 
 
 def _reachable(credentials: Mapping[str, Credential], name: str) -> set[str]:

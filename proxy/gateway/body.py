@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import IO
 
 import httpx
+from pydantic import Field
 
 from proxy.errors import BodyTooLarge
 from proxy.gateway import BodySource
@@ -28,7 +29,7 @@ class LimitSettings(Model):
     replay_memory: Size = 1 << 20
     replay_disk: Size = 256 << 20
     body: Size = 0
-    concurrency: int = 0
+    concurrency: int = Field(default=0, ge=0)
 
 
 class BodyNotKept(BodyTooLarge):

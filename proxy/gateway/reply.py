@@ -69,7 +69,8 @@ def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> byt
         lines.append(b"Connection: close")
     elif version < (1, 1):
         lines.append(b"Connection: keep-alive")
-    return line + b"\r\n".join(lines) + b"\r\n\r\n"
+    lines += [b"", b""]
+    return line + b"\r\n".join(lines)
 
 
 async def send(wire: Wire, answer: Answer, framed: Framing, head: bytes, story: Story) -> None:

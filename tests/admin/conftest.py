@@ -35,7 +35,7 @@ async def admin(start: Start, api: DemoServer, monkeypatch: pytest.MonkeyPatch) 
         credentials = {**table["credentials"], **(credentials or {})}
         server = {"admin": "127.0.0.1:0", "admin_token": {"env": "ADMIN_TOKEN"}}
         running = await start({**table, "server": server, "routes": routes, "credentials": credentials})
-        client = httpx.AsyncClient(base_url=running.admin_url.rstrip("/"), trust_env=False)
+        client = httpx.AsyncClient(base_url=running.admin_url.rstrip("/"), trust_env=False, verify=False)
         clients.append(client)
         return running, client
 
@@ -46,5 +46,5 @@ async def admin(start: Start, api: DemoServer, monkeypatch: pytest.MonkeyPatch) 
 
 async def call(running: Running, path: str, method: str = "GET", **options: Any) -> httpx.Response:
     """Send one request through the proxy."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         return await client.request(method, running.url + path, **options)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -38,7 +39,10 @@ def run() -> Iterator[Run]:
         assert "Traceback" not in result.output
         return Ended(result.exit_code, result.stdout, result.stderr)
 
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield called
+    root.handlers[:], root.level = handlers, level
     environment.variables.maps[1].clear()
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from proxy.credentials import _foreign as module
@@ -28,7 +29,7 @@ from tests.credentials.strangers import (
 )
 from tests.doubles import Pieces, Script, answer, settle
 
-CANARY = "".join(["can", "ary-71"])  # not as it would stand in a traceback's lines
+CANARY = "canary-71"
 ELSEWHERE = "https://login.test/token?x=1"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -18,6 +18,9 @@ from proxy.errors import BodyTooLarge, CredentialError
 from proxy.gateway.body import LimitSettings
 from tests.credentials.doubles import Bench, applied, body, build, draft, parse, request, target, values
 from tests.doubles import START, FakeClock
+
+# A busy machine is no failure.
+RELAXED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 SECRET = "s3cr3t"
 NOW = str(int(START))
@@ -218,6 +221,7 @@ TARGETS = st.lists(PARTS).map(b"".join)
 VALUES = st.binary(max_size=6).filter(lambda value: not re.search(rb"[\x00-\x1f\x7f]", value))
 
 
+@RELAXED
 @given(TARGETS, st.lists(st.tuples(st.sampled_from([b"X-A", b"x-a", b"X-Sign", b"Content-Type"]), VALUES)),
        st.lists(st.binary(max_size=9)), st.sampled_from(["GET", "POST", "QUERY"]))  # fmt: skip
 async def test_a_server_that_signs_what_it_got_agrees(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 5.0  # seconds that anything may take before the test fails
+PATIENCE = 10.0  # seconds that anything may take before the test fails
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 Fields = list[tuple[bytes, bytes]]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import (
@@ -25,6 +25,9 @@ from proxy.tokens.endpoint import LARGEST, LONGEST_LIFE, Refused, TokenEndpoint,
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
 from tests.doubles import START, FakeClock, Script, answer, raw_server, read_head
+
+# A busy machine is no failure.
+RELAXED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 URL = "https://issuer.test/token?tenant=a"
 CANARY = "canary-77aa"
@@ -94,6 +97,7 @@ async def test_expires_in_is_taken_as_it_may_be_meant(value: object, seconds: fl
     assert token.expires_at == (None if seconds is None else START + seconds)
 
 
+@RELAXED
 @given(st.none() | st.booleans() | st.floats() | st.integers() | st.text())
 def test_whatever_expires_in_is_a_life_is_positive_and_bounded(value: object) -> None:
     life = lifetime(value)
@@ -272,6 +276,7 @@ def test_basic_form_encodes_both_before_they_are_joined() -> None:
     assert b64decode(headers["Authorization"].removeprefix("Basic ")) == b"id%3A1+%C3%A4:a%2Bb%2Fc%25%3A"
 
 
+@RELAXED
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
 def test_basic_can_be_decoded_whatever_they_hold(client_id: str, secret: str) -> None:
     _, headers = client_authentication("basic", client_id, secret)

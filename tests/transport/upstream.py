@@ -116,13 +116,14 @@ class Upstream:
         self._socket.listen(1024)
         if self._uds is None:
             self.port = self._socket.getsockname()[1]
-        self._accepting = asyncio.ensure_future(self._accept())
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = [self._accepting, *self._tasks]
+        asyncio.get_running_loop().remove_reader(self._socket)
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -142,14 +143,14 @@ class Upstream:
             await self._arrival.wait_for(lambda: len(self.lines) > number)
         return self.lines[number]
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            wire, _ = await loop.sock_accept(self._socket)
-            self._wires.append(wire)
-            task = asyncio.ensure_future(self._serve(wire))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> None:
+        # Not sock_accept: what it has accepted is lost when it is cancelled.
+        wire, _ = self._socket.accept()
+        wire.setblocking(False)
+        self._wires.append(wire)
+        task = asyncio.ensure_future(self._serve(wire))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, wire: socket.socket) -> None:
         with suppress(asyncio.IncompleteReadError, OSError):

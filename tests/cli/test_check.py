@@ -1,0 +1,168 @@
+"""Is the configuration right, can every secret be had, does it work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from proxy import demo
+from proxy.cli import check
+from proxy.cli.check import Row, checked, table, unresolved
+from proxy.config import Settings, load
+from proxy.demo import DemoServer
+from tests.doubles import raw_server, read_head
+
+from .conftest import Run
+
+Config = Callable[[str], str]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[DemoServer]:
+    async with await demo.start() as server:
+        yield server
+
+
+def settings(routes: dict[str, Any], credentials: dict[str, Any] | None = None) -> Settings:
+    credentials = credentials or {}
+    return load(
+        overrides={"tokens": {"store": "memory"}, "retry": {"attempts": 1}, "routes": routes,
+                   "credentials": credentials},
+        use_file=False,
+    )  # fmt: skip
+
+
+# -- without any network -----------------------------------------------------------------------------------
+
+TWO = """
+[tokens]
+store = "memory"
+[routes.api]
+prefix = "/api"
+upstream = "https://api.example.com/v1"
+credential = "key"
+[routes.open]
+host = "open.localhost"
+upstream = "https://open.example.com"
+credential = { type = "bearer", token = { env = "T0K3N" } }
+[credentials.key]
+type = "bearer"
+token = { command = ["echo", "c4n4ry"] }
+"""
+
+
+def test_a_table_of_routes(run: Run, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T0K3N", "c4n4ry")
+    found = run("check", "--config", config(TWO))
+    assert (found.code, found.err) == (0, "")
+    assert [line.split() for line in found.out.splitlines()] == [
+        ["ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL"],
+        ["api", "/api/", "https://api.example.com/v1", "key"],
+        ["open", "open.localhost", "/", "https://open.example.com", "bearer", "(inline)"],
+    ]
+
+
+def test_a_secret_that_can_not_be_had_is_a_failure(run: Run, config: Config) -> None:
+    found = run("check", "--config", config(TWO))
+    assert found.code == 1
+    assert found.err == "error: routes.open.credential.token: the environment variable T0K3N is not set\n"
+    assert "c4n4ry" not in found.out
+
+
+def test_the_result_as_json(run: Run, config: Config) -> None:
+    found = run("check", "--json", "--config", config(TWO))
+    assert found.code == 1
+    result = json.loads(found.out)
+    assert result["secrets"] == ["routes.open.credential.token: the environment variable T0K3N is not set"]
+    assert result["routes"][0] == {
+        "route": "api", "matches": "/api/", "upstream": "https://api.example.com/v1", "credential": "key",
+        "result": "", "ok": True,
+    }  # fmt: skip
+
+
+async def test_every_secret_is_resolved() -> None:
+    found = settings(
+        {"a": {"upstream": "https://x"}},
+        {"a": {"type": "basic", "username": {"env": "NO_SUCH_NAME"}, "password": {"file": "/nowhere"}}},
+    )
+    assert await unresolved(found) == [
+        "credentials.a.username: the environment variable NO_SUCH_NAME is not set",
+        "credentials.a.password: the file /nowhere can't be read: No such file or directory",
+    ]
+
+
+def test_columns_are_aligned() -> None:
+    rows = [Row("a", "/", "https://x", "none", "200"), Row("long", "/l/", "https://y", "k", "401")]
+    assert table(rows) == (
+        "ROUTE  MATCHES  UPSTREAM   CREDENTIAL  RESULT\n"
+        "a      /        https://x  none        200\n"
+        "long   /l/      https://y  k           401"
+    )
+
+
+# -- live --------------------------------------------------------------------------------------------------
+
+
+async def test_live_fetches_tokens_and_says_what_came_back(api: DemoServer) -> None:
+    table = dict(demo.settings(api.url))
+    routes: Any = {name: dict(route) for name, route in table["routes"].items()}  # type: ignore[attr-defined]  # a table
+    for route in routes.values():
+        route["upstream"] += "/hello"
+    routes = {name: routes[name] for name in ("basic", "bearer", "oauth2", "hmac")}
+    rows = await checked(settings(routes, table["credentials"]), live=True)  # type: ignore[arg-type]  # a table
+    assert {row.route: (row.ok, row.result[:3]) for row in rows} == dict.fromkeys(routes, (True, "200"))
+
+
+async def test_live_says_what_is_wrong(api: DemoServer) -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"nonsense\r\n\r\n")
+
+    refused = {"type": "oauth2", "grant": "client_credentials", "token_url": f"{api.url}/oauth2/token",
+               "client_id": "x", "client_secret": "c4n4ry"}  # fmt: skip
+    async with raw_server(garbage) as port:
+        rows = await checked(
+            settings({
+                "refused": {"prefix": "/1", "upstream": f"{api.url}/bearer/hello",
+                            "credential": {"type": "bearer", "token": "c4n4ry"}},
+                "no-token": {"prefix": "/2", "upstream": api.url, "credential": refused},
+                "down": {"prefix": "/3", "upstream": "http://127.0.0.1:1"},
+                "denied": {"prefix": "/4", "upstream": api.url, "allow": ["GET /x/**"]},
+                "garbage": {"host": "x.example.com", "upstream": f"http://127.0.0.1:{port}"},
+                "missing": {"prefix": "/6", "upstream": f"{api.url}/nope"},
+            }),
+            live=True,
+        )  # fmt: skip
+    found = {row.route: (row.ok, row.result) for row in rows}
+    assert found["refused"] == (False, "401 refused the credential")
+    assert found["no-token"][0] is False
+    assert found["no-token"][1].startswith("credential: ")
+    assert "invalid_client" in found["no-token"][1]
+    assert found["down"][0] is False
+    assert found["down"][1].startswith("connection_refused: ")
+    assert found["denied"][0] is True
+    assert found["denied"][1].startswith("not called: ")
+    assert found["garbage"][0] is False
+    assert found["missing"] == (True, "404")
+    assert "c4n4ry" not in str(rows)
+
+
+async def test_an_upstream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    monkeypatch.setattr(check, "PATIENCE", 0.05)
+    async with raw_server(hang) as port:
+        (row,) = await checked(settings({"a": {"upstream": f"http://127.0.0.1:{port}"}}), live=True)
+    assert (row.ok, row.result) == (False, "no answer within 0 s")
+
+
+async def test_live_by_command(api: DemoServer, run: Run, config: Config) -> None:
+    text = f'[tokens]\nstore = "memory"\n[routes.a]\nupstream = "{api.url}/bearer/hello"\n'
+    found = await asyncio.to_thread(run, "check", "--live", "--config", config(text))
+    assert found.code == 1
+    assert "401 refused the credential" in found.out
