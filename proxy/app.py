@@ -26,6 +26,7 @@ from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.stores import Store
+from proxy.transport.tls import forget as forget_contexts
 
 _PROXY, _ADMIN = "proxy", "admin"
 _Place = tuple[str, str]  # role and address: two ports 0 are not the same
@@ -223,6 +224,7 @@ class App:
         old, old_store = self._now, self._store
         if settings.tokens != old.settings.tokens:
             self._store = await self._opened(settings.tokens)
+        forget_contexts()  # a certificate may have been renewed under the same name
         generation = Generation(settings, self._store, self._surroundings)
         self._now, self._settings = generation, settings
         try:
@@ -249,8 +251,13 @@ class App:
 
     # -- death ---------------------------------------------------------------------------------------
 
-    async def serve_until_signal(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads."""
+    async def serve_until_signal(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads.
+
+        Args:
+            ready: called when signals are heeded, which is when others may be told that it serves.
+
+        """
         loop = asyncio.get_running_loop()
         first, second = asyncio.Event(), asyncio.Event()
         reload_wanted = asyncio.Event()
@@ -261,6 +268,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
+        ready()
         reloading = asyncio.create_task(self._reload_when(reload_wanted), name="reload")
         await first.wait()
         reloading.cancel()

@@ -87,7 +87,7 @@ class Generation:
         return HTTP11Transport(
             settings.upstream,
             ssl_context=context(settings.tls) if settings.upstream.scheme == "https" else None,
-            proxy=outgoing_proxy(settings.proxy, settings.upstream),
+            proxy=outgoing_proxy(settings.proxy.get_secret_value(), settings.upstream),
             connect_timeout=timeout.connect or None,
             read_timeout=timeout.read or None,
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from proxy import environment
@@ -16,11 +18,16 @@ from proxy.clock import Clock
 from proxy.config import load
 from proxy.log import Log
 
+# How long an example takes says something of the machine only.
+hypothesis.settings.register_profile("countersign", deadline=None)
+hypothesis.settings.load_profile("countersign")
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configuration, token or variable of the machine reaches a test."""
-    for name in list(environment.variables):
+    environment.variables.maps[1].clear()  # what an earlier test's .env said
+    for name in list(os.environ):
         if name.startswith("COUNTERSIGN_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

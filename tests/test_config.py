@@ -81,7 +81,11 @@ def test_a_route_needs_nothing_but_its_upstream(write: Write, tmp_path: Path) ->
     route = found.routes["a"]
     assert (route.prefix, route.host, route.listen, route.credential) == ("", None, None, "none")
     assert (route.strip_prefix, route.client_authorization, route.cookies) == (True, "replace", "pass")
-    assert (route.rewrite, route.proxy, route.insecure) == (("location", "link", "set-cookie"), "", False)
+    assert (route.rewrite, route.proxy.get_secret_value(), route.insecure) == (
+        ("location", "link", "set-cookie"),
+        "",
+        False,
+    )
 
 
 @pytest.mark.parametrize(

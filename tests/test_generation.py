@@ -82,5 +82,5 @@ async def test_an_upstream_that_is_ourselves_is_known(upstream: str, own: set[in
 
 
 async def test_a_missing_certificate_is_a_mistake() -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.pem"):
+    with pytest.raises(ConfigError, match=r"tls\.ca"):
         generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})

@@ -160,12 +160,15 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
     """
     log.take_over_stdlib()
     await app.start()
-    announce(app)
-    guide(app.addresses[0])
+
+    def ready() -> None:
+        announce(app)
+        guide(app.addresses[0])
+
     # Beside the serving: a secret's command may take its time, and signals must not wait for it.
     warning = asyncio.create_task(warn_of_secrets(app, log), name="secrets")
     try:
-        await app.serve_until_signal()
+        await app.serve_until_signal(ready)
     finally:
         warning.cancel()
         with suppress(asyncio.CancelledError):

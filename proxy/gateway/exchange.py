@@ -200,9 +200,9 @@ class Exchange:
             raise
         except SecretError as failure:
             raise CredentialError(str(failure)) from None
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  # a stranger's code
             # A third party's Auth may raise anything; its text could hold a secret.
-            raise CredentialError(f"the credential failed with {type(failure).__name__}") from failure
+            raise CredentialError(f"the credential failed with {type(failure).__name__}") from None
 
     async def _next(self, flow: Flow, response: httpx.Response, story: Story) -> httpx.Request | None:
         """What the flow wants sent after this answer, or None if the answer is to be handed on."""

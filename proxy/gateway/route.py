@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    SecretStr,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -56,7 +57,7 @@ def _upstream(value: object) -> object:
 
 
 def _prefix(value: str) -> str:
-    if not re.fullmatch(r"(/[!-~]*)", value) or re.search(r"[?#\\]|//|/\.{1,2}(/|$)", value):
+    if (value and not re.fullmatch(r"(/[!-~]*)", value)) or re.search(r"[?#\\]|//|/\.{1,2}(/|$)", value):
         raise ValueError('not a path prefix; right would be "/github"')
     return value.rstrip("/")
 
@@ -84,8 +85,9 @@ class TimeoutSettings(Model):
     total: Duration = 0.0
 
 
-def _outgoing_proxy(value: str) -> str:
-    if value not in ("", "env") and not re.fullmatch(r"http://[^\s/]+/?", value):
+def _outgoing_proxy(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text not in ("", "env") and not re.fullmatch(r"http://[^\s/]+/?", text):
         raise ValueError('not a proxy; right would be "", "env" or "http://proxy.example.com:3128"')
     return value
 
@@ -123,7 +125,7 @@ class RouteSettings(Model):
         "set-cookie",
     )
     tls: TlsSettings = TlsSettings()
-    proxy: Annotated[str, AfterValidator(_outgoing_proxy)] = ""
+    proxy: Annotated[SecretStr, AfterValidator(_outgoing_proxy)] = SecretStr("")  # may hold a password
     insecure: bool = False
     retry: RetrySettings = RetrySettings()
     timeout: TimeoutSettings = TimeoutSettings()
@@ -131,10 +133,13 @@ class RouteSettings(Model):
 
     @model_validator(mode="after")
     def _secure(self) -> RouteSettings:
-        if self.upstream.scheme == "http" and not is_loopback(self.upstream.host) and not self.insecure:
-            raise ValueError("the upstream is plain http beyond this machine; right would be https, or insecure = true")
-        if not self.tls.verify and not self.insecure:
-            raise ValueError("tls.verify = false also needs insecure = true")
+        mistakes = []
+        if self.upstream.scheme == "http" and not is_loopback(self.upstream.host):
+            mistakes.append("the upstream is plain http beyond this machine; right would be https, or insecure = true")
+        if not self.tls.verify:
+            mistakes.append("tls.verify = false also needs insecure = true")
+        if mistakes and not self.insecure:
+            raise ValueError("; ".join(mistakes))
         return self
 
 

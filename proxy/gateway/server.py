@@ -163,7 +163,7 @@ class Connection(RequestHandler):
 
     def rest(self) -> None:
         """Wait for the next request, unless it is here already."""
-        if not self._messages:
+        if self.transport is not None and not self._messages:
             self.in_head = False
             self._owner.connections.wait(self)
 
@@ -266,7 +266,8 @@ class Server:
         if isinstance(inbound.body, Intake):
             inbound.body.leave()
         connection.served += 1
-        connection.rest()
+        # Until the rest of the body has come, too, it is no head that comes.
+        request.content.on_eof(connection.rest)
         return Done(keep_alive=framed.keep_alive)
 
     def _inbound(self, connection: Connection, request: web.BaseRequest) -> Inbound:

@@ -39,7 +39,8 @@ def context(settings: TlsSettings = _DEFAULT) -> ssl.SSLContext:
             # Slim images have no authorities of their own.
             made.load_verify_locations(certifi.where())
         if settings.cert is not None:
-            made.load_cert_chain(settings.cert, settings.key)
+            # Without a password OpenSSL would ask for one on the terminal.
+            made.load_cert_chain(settings.cert, settings.key, password="")
     except (OSError, ssl.SSLError) as failure:
         named = ", ".join(str(path) for path in (settings.ca, settings.cert, settings.key) if path is not None)
         raise ConfigError(f"tls: {named}: can't be used ({failure.strerror or type(failure).__name__})") from None
@@ -48,3 +49,8 @@ def context(settings: TlsSettings = _DEFAULT) -> ssl.SSLContext:
         made.verify_mode = ssl.CERT_NONE
     made.set_alpn_protocols(["http/1.1"])
     return made
+
+
+def forget() -> None:
+    """Make contexts anew when they are next asked for: a file may have been renewed under its name."""
+    context.cache_clear()

@@ -11,6 +11,7 @@ from proxy.errors import ConnectionTerminated, OutgoingProxyError
 from proxy.transport.answer import Answer
 from proxy.transport.connect import Way, basic_authorization, connect, host_port
 from proxy.transport.connection import Connection, Limits
+from proxy.transport.messages import raw_response
 from proxy.transport.pool import Pool
 from proxy.transport.writer import HeadWriter
 
@@ -131,4 +132,4 @@ def _response(answer: Answer) -> httpx.Response:
     extensions: dict[str, object] = {"http_version": answer.version, "reason_phrase": answer.reason}
     if answer.tunnel is not None:
         extensions["network_stream"] = answer.tunnel
-    return httpx.Response(answer.status, headers=answer.fields, stream=answer, extensions=extensions)
+    return raw_response(answer.status, answer.fields, answer, extensions)

@@ -6,6 +6,8 @@ ours.
 
 from __future__ import annotations
 
+from http import HTTPMethod
+
 import httpx
 
 from proxy.errors import InternalError
@@ -14,6 +16,7 @@ NO_BODY = 0
 CHUNKED = -1
 END = b"0\r\n\r\n"
 
+_METHODS = {method.value: method.encode() + b" " for method in HTTPMethod}
 _LENGTH = b"content-length"
 _CODING = b"transfer-encoding"
 
@@ -69,7 +72,8 @@ class HeadWriter:
         if self._prefix:
             # RFC 9112, section 3.2.4: "OPTIONS *" has an absolute form without a path.
             target = self._prefix if target == b"*" else self._prefix + target
-        return b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)
+        method = request.method
+        return (_METHODS.get(method) or method.encode("ascii") + b" ") + target + b" HTTP/1.1"
 
 
 def _framing(name: bytes, value: bytes) -> int | None:

@@ -65,7 +65,7 @@ async def test_the_one_that_waits_the_longest_makes_room() -> None:
 async def test_where_all_are_busy_the_new_one_is_refused() -> None:
     connections = crowd(connections=1)
     busy = entered(connections)
-    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    connections.waiting.pop(busy)
     assert connections.busy == 1
     assert entered(connections).fate == [Overloaded]
     assert busy.fate == []
@@ -85,7 +85,7 @@ async def test_an_idle_connection_ends_after_keepalive() -> None:
     idle = entered(connections)
     idle.in_head = False
     busy = entered(connections)
-    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    connections.waiting.pop(busy)
     await until(lambda: idle.fate)
     assert (idle.fate, busy.fate) == (["force_close"], [])
     connections.close()
@@ -94,7 +94,7 @@ async def test_an_idle_connection_ends_after_keepalive() -> None:
 async def test_draining_waits_for_the_busy_and_ends_the_idle() -> None:
     connections = crowd()
     idle, busy = entered(connections), entered(connections)
-    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    connections.waiting.pop(busy)
     draining = asyncio.create_task(connections.drain(60))
     await settle()
     assert (idle.fate, busy.fate, draining.done()) == (["force_close"], ["close"], False)
@@ -105,7 +105,7 @@ async def test_draining_waits_for_the_busy_and_ends_the_idle() -> None:
 async def test_who_outlives_the_grace_is_cancelled() -> None:
     connections = crowd()
     busy = entered(connections)
-    connections.waiting.pop(busy)  # type: ignore[arg-type]
+    connections.waiting.pop(busy)
     await connections.drain(0.01)
     assert busy.fate == ["close", "cancel"]
     connections.close()
