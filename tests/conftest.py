@@ -18,6 +18,8 @@ from proxy.clock import Clock
 from proxy.config import load
 from proxy.log import Log
 
+pytest_plugins = ["tests.canary"]
+
 # How long an example takes says something of the machine only.
 hypothesis.settings.register_profile("countersign", deadline=None)
 hypothesis.settings.load_profile("countersign")

@@ -19,6 +19,9 @@ END = b"0\r\n\r\n"
 _METHODS = {method.value: method.encode() + b" " for method in HTTPMethod}
 _LENGTH = b"content-length"
 _CODING = b"transfer-encoding"
+_SIZES = frozenset(map(len, (_LENGTH, _CODING, b"upgrade")))  # of the names that are looked at
+_UPGRADE = -2
+_COLON = b": ".join
 
 
 class HeadWriter:
@@ -48,20 +51,18 @@ class HeadWriter:
         length, upgrade = NO_BODY, False
         framed = False
         for field in fields:
-            lines.append(b": ".join(field))
-            size = len(field[0])
-            if size == 14 or size == 17:
+            lines.append(_COLON(field))
+            if len(field[0]) in _SIZES:
                 framing = _framing(*field)
-                if framing is not None:
+                if framing == _UPGRADE:
+                    upgrade = True
+                elif framing is not None:
                     if framed:
                         raise InternalError("a request with two framings")
                     length, framed = framing, True
-            elif size == 7 and field[0].lower() == b"upgrade":
-                upgrade = True
         lines += self._tail
         head = b"\r\n".join(lines)
-        breaks = len(lines) - 1
-        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+        if len(head.splitlines()) != len(lines) - 1:
             raise InternalError("a line break within the request's head")
         return head, length, upgrade
 
@@ -77,12 +78,14 @@ class HeadWriter:
 
 
 def _framing(name: bytes, value: bytes) -> int | None:
-    """Return the length or coding that a field gives, or None if it is another field."""
+    """Return the length or coding that a field gives, _UPGRADE, or None for any other field."""
     name = name.lower()
     if name == _LENGTH:
         if not value.isdigit():
             raise InternalError("a Content-Length that is none")
         return int(value)
+    if name == b"upgrade":
+        return _UPGRADE
     if name == _CODING:
         if value.strip().lower() != b"chunked":
             raise InternalError("a Transfer-Encoding other than chunked")
