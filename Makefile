@@ -6,7 +6,7 @@ BIN    := .venv/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint schema clean
+.PHONY: help run test lint schema bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -16,7 +16,7 @@ run: .venv/core  ## start the demo API and the proxy in front of it
 
 test: lint  ## ruff, mypy, and pytest with its coverage gate
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage run -m pytest -n auto $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -28,6 +28,9 @@ lint: .venv/test
 schema: .venv/core  ## write config/schema.json anew
 	$(BIN)/countersign schema > config/schema.json.tmp
 	mv config/schema.json.tmp config/schema.json
+
+bench: .venv/core  ## CPU per request beside Caddy (wants nginx, wrk and caddy)
+	$(BIN)/python bench/side_by_side.py
 
 clean:  ## remove what these commands made
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp

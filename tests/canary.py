@@ -47,7 +47,7 @@ def pytest_runtest_makereport(
     """Fail a test whose output or log shows a secret."""
     report = yield
     for name, text in report.sections:
-        if report.passed and (secret := shown(text)):
+        if report.passed and not item.get_closest_marker("shows_secret") and (secret := shown(text)):
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: {name} shows a secret ({secret[:4]}…)"
     return report

@@ -183,6 +183,7 @@ def taken_over() -> Iterator[io.StringIO]:
     root.handlers[:], root.level = handlers, level
 
 
+@pytest.mark.shows_secret
 @pytest.mark.parametrize("name", ["httpx", "asyncio", "aiohttp.server", "proxy.stores.file"])
 def test_libraries_come_out_masked_from_warnings_on(taken_over: io.StringIO, name: str) -> None:
     logger = logging.getLogger(name)

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.transport.messages import RawHeaders, raw_request, raw_response
 from proxy.transport.transport import HTTP11Transport
 
-__all__ = ["AtHand", "HTTP11Transport", "NetworkStream", "ReadyStream"]
+__all__ = [
+    "AtHand",
+    "HTTP11Transport",
+    "NetworkStream",
+    "RawHeaders",
+    "ReadyStream",
+    "raw_request",
+    "raw_response",
+]
 
 
 class ReadyStream(Protocol):

@@ -86,8 +86,11 @@ class Answer(httpx.AsyncByteStream):
 
     def arrived(self, size: int) -> None:
         """Wake the reader; ``size`` bytes came, framing included."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
         self._size += size
         if self._size > HIGH and not self._slowed and self._line is not None:
             self._slowed = True
@@ -124,7 +127,8 @@ class Answer(httpx.AsyncByteStream):
             while not self.status:
                 if self._failure is not None:
                     raise self._failure
-                await self._arrival()
+                self._waiter = self._loop.create_future()
+                await self._waiter
             if self.upload is not None and self.status >= 400:
                 await self._refused(self.upload)
         except BaseException:
@@ -153,7 +157,8 @@ class Answer(httpx.AsyncByteStream):
             if self._failure is not None:
                 raise self._failure
             try:
-                await self._arrival()
+                self._waiter = self._loop.create_future()
+                await self._waiter
             except asyncio.CancelledError:
                 await self.abort()
                 raise
@@ -179,13 +184,6 @@ class Answer(httpx.AsyncByteStream):
             line.abort()
         if self.upload is not None:
             await self.upload.stop()
-
-    async def _arrival(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _go_on(self) -> None:
         self._slowed = False

@@ -104,9 +104,14 @@ class AnswerParser:
             return
         self._overhead += len(data)
         if not self._started:
-            data = self._open(data)
-            if not data:
-                return
+            version = _VERSIONS.get(data[:_VERSION_SIZE])
+            if version is None or self._held:
+                data = self._open(data)
+                if not data:
+                    return
+            else:
+                self.version = version
+                self._started = True
         try:
             self._http.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -206,7 +211,13 @@ class AnswerParser:
         """Judge the head; trailers go to another list, which nobody reads."""
         status = self._http.get_status_code()
         fields, self._lines = self._lines, []
-        self._check_head(fields)
+        if (
+            self._chunked
+            or self.reason not in _REASONS
+            or self._overhead > self._max_head
+            or len(fields) > self._max_fields
+        ):
+            self._check_head(fields)
         if status < 200:
             self._check_interim(status, fields)
             if status != 101:
@@ -232,7 +243,7 @@ class AnswerParser:
             self._refuse("the answer has too many fields")
         if self._overhead > self._max_head < head_size(fields):
             self._refuse("the answer's head is too large")
-        if self.reason not in _REASONS and self.reason.translate(None, _CONTROLS) != self.reason:
+        if self.reason.translate(None, _CONTROLS) != self.reason:
             self._refuse("a control character in the reason phrase")
         if self._chunked and self.version == b"HTTP/1.0":
             self._refuse("Transfer-Encoding in an HTTP/1.0 answer")

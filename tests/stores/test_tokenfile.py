@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._locks import locked_in_thread
 from proxy.stores._tokenfile import TokenFile
 
+NOBODY = 65534
 TOKEN = Token("access-canary", 1000.5, "refresh-canary")
 
 
@@ -250,13 +252,30 @@ def test_a_folder_that_cant_be_is_told(file: TokenFile, path: Path) -> None:
         file.put("a", TOKEN)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")
-def test_a_read_only_folder_is_told_and_still_read(file: TokenFile, path: Path) -> None:
-    file.put("a", TOKEN)
-    path.parent.chmod(0o500)
+@contextmanager
+def ordinary() -> Iterator[None]:
+    """Be a user whom permissions stop, which they don't for root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(NOBODY)
     try:
-        assert file.read() == {"a": TOKEN}
-        with pytest.raises(StoreError, match="can't be written: Permission denied"):
-            file.put("b", TOKEN)
+        yield
     finally:
-        path.parent.chmod(0o700)
+        os.seteuid(was)
+
+
+def test_a_read_only_folder_is_told_and_still_read() -> None:
+    with tempfile.TemporaryDirectory() as home:  # pytest's own folders are closed to others
+        Path(home).chmod(0o755)
+        folder = Path(home, "state")
+        folder.mkdir(0o700)
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        with ordinary():
+            file = TokenFile(folder / "tokens.json", None, lambda text: None)
+            file.put("a", TOKEN)
+            folder.chmod(0o500)
+            assert file.read() == {"a": TOKEN}
+            with pytest.raises(StoreError, match="can't be written: Permission denied"):
+                file.put("b", TOKEN)
+            folder.chmod(0o700)
