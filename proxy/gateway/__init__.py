@@ -75,7 +75,10 @@ class BodySource(Protocol):
     """The client's body as the server reads it."""
 
     def __call__(self) -> AsyncIterator[bytes]:
-        """Pieces as they come; raises `MalformedRequest` or `RequestTimeout`."""
+        """Pieces as they come; raises `MalformedRequest` or `RequestTimeout`.
+
+        Called again after a cancellation, it goes on where that was.
+        """
 
 
 @dataclass(slots=True)

@@ -72,13 +72,9 @@ class Exchange:
         self._budget.request(self._clock.monotonic())
         told: httpx.Response | None = None
         while True:
-            if not self.gate.is_open:
-                try:
-                    story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
-                except Throttled:
-                    if told is None:
-                        raise
-                    return told
+            if not self.gate.is_open and await self._is_turned_away(told, story):
+                assert told is not None
+                return told
             if told is not None:
                 await discard(told)
                 told = None
@@ -93,6 +89,9 @@ class Exchange:
                     if not self._close_gate(response, draft, story):
                         return response
                     told = await keep(response)
+                    if self.gate.is_open:
+                        # Told to wait no time at all; even so, they don't leave all at once.
+                        self.gate.close(0.0)
                     continue
                 wanted = self._after_answer(response, draft, story)
                 if wanted is None:
@@ -152,6 +151,20 @@ class Exchange:
         return pause
 
     # -- throttle ------------------------------------------------------------------------------------
+
+    async def _is_turned_away(self, told: httpx.Response | None, story: Story) -> bool:
+        """Wait at the gate; whether it stays closed for too long, and there is an answer to hand on instead."""
+        try:
+            story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
+        except Throttled:
+            if told is None:
+                raise
+            return True
+        except BaseException:
+            if told is not None:
+                await told.aclose()
+            raise
+        return False
 
     def _close_gate(self, response: httpx.Response, draft: Draft, story: Story) -> bool:
         """Close the gate as the answer tells; say whether this request waits there for another attempt."""

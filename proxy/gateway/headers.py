@@ -25,14 +25,15 @@ _HOP = frozenset(
 )  # fmt: skip
 # Meant for this proxy, whatever the route says.
 _OURS = frozenset({b"host", b"expect", b"proxy-authorization", b"x-countersign-token"})
-# Goes on, but the guard wants to see it.
+METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+# Goes on, but the guard or the policy wants to see it.
 _SEEN = frozenset(
     {
         b"content-length", b"authorization", b"origin", b"sec-fetch-site", b"idempotency-key",
         b"access-control-request-method", b"access-control-request-headers",
         b"access-control-request-private-network",
     }
-)  # fmt: skip
+) | METHOD_OVERRIDES  # fmt: skip
 _SPECIAL = _HOP | _OURS | _SEEN
 # An application server that turns "-" into "_" could take these for the real ones.
 _LOOKALIKES = frozenset(name for name in _HOP | _OURS | {b"content-length"})

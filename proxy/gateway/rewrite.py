@@ -23,6 +23,9 @@ class Place:
         base: the upstream's path that the place stands for, without a slash at its end.
         own: scheme and authority by which the client knows us.
         prefix: the path on our side that stands for `base`.
+        is_plain: whether the upstream is reached by http; its https is another origin then, and to send the client
+            there by http again would go in circles. The other way round, http only is what a server behind a TLS
+            terminator believes.
 
     """
 
@@ -30,6 +33,7 @@ class Place:
     base: bytes
     own: bytes
     prefix: bytes
+    is_plain: bool = False
 
     def path(self, path: bytes) -> bytes | None:
         """Return our path for an upstream's, or None if it lies outside of the base."""
@@ -42,7 +46,8 @@ class Place:
         """Return our URL for an upstream's absolute or path-absolute one; others unchanged."""
         match = _ORIGIN.match(url)
         if match:
-            if plain_authority(match[2], match[1]) != self.authority:
+            scheme = (match[1] or b"").lower()
+            if plain_authority(match[2], match[1]) != self.authority or (self.is_plain and scheme == b"https:"):
                 return url
             path = self.path(url[match.end() :] or b"/")
             return url if path is None else self.own + path

@@ -29,7 +29,7 @@ from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody
 from proxy.gateway.cors import readable
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Admitted
-from proxy.gateway.headers import Head, HeaderRules, RequestHeaders, ResponseHeaders, wants_websocket
+from proxy.gateway.headers import METHOD_OVERRIDES, Head, HeaderRules, RequestHeaders, ResponseHeaders, wants_websocket
 from proxy.gateway.policy import Policy, Rule
 from proxy.gateway.problem import success_note
 from proxy.gateway.retry import RetrySettings
@@ -193,7 +193,7 @@ class Route:
 
         """
         story = inbound.story
-        self._policy.check(inbound.method, self.below(admitted))
+        self._judge(inbound, head, admitted)
         draft = self._draft(inbound, head, admitted)
         lease = Lease(draft.body, story)
         try:
@@ -225,10 +225,20 @@ class Route:
             ProxyError: it would be refused.
 
         """
-        self._policy.check(inbound.method, self.below(admitted))
+        self._judge(inbound, head, admitted)
         return self.exchange.upstream.request(self._draft(inbound, head, admitted))
 
     # -- out -----------------------------------------------------------------------------------------
+
+    def _judge(self, inbound: Inbound, head: Head, admitted: Admitted) -> None:
+        if self._policy.is_open:
+            return
+        path = self.below(admitted)
+        self._policy.check(inbound.method, path)
+        # What frameworks execute in place of the method must be allowed, too.
+        for name in METHOD_OVERRIDES & head.special.keys():
+            for method in head.special[name]:
+                self._policy.check(method.decode("latin-1").strip().upper(), path)
 
     def _draft(self, inbound: Inbound, head: Head, admitted: Admitted) -> Draft:
         keep = False
@@ -295,6 +305,7 @@ class Route:
             base=upstream.base if stripped else b"",
             own=b"http://" + admitted.authority,
             prefix=self.prefix if stripped else b"",
+            is_plain=upstream.url.scheme == "http",
         )
 
     async def aclose(self) -> None:

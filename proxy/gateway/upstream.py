@@ -132,12 +132,16 @@ async def keep(response: httpx.Response) -> httpx.Response:
     assert isinstance(stream, httpx.AsyncByteStream)
     pieces = aiter(stream)
     start = bytearray()
-    async for piece in pieces:
-        start += piece
-        if len(start) > KEPT:
-            break
-    else:
+    try:
+        async for piece in pieces:
+            start += piece
+            if len(start) > KEPT:
+                break
+        else:
+            await stream.aclose()
+    except BaseException:
         await stream.aclose()
+        raise
     response.stream = Kept(bytes(start), pieces, stream)
     return response
 

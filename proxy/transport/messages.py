@@ -14,6 +14,7 @@ from proxy.transport.parser import Fields
 
 _REQUEST: dict[str, Any] = vars(httpx.Request("GET", "http://blank.invalid/", stream=httpx.ByteStream(b"")))
 _RESPONSE: dict[str, Any] = vars(httpx.Response(200, stream=httpx.ByteStream(b"")))
+_new = object.__new__
 
 
 class RawHeaders(httpx.Headers):
@@ -22,10 +23,11 @@ class RawHeaders(httpx.Headers):
     ``raw`` is that list as long as only ``raw``, ``in`` and assignments were used, and must not be changed.
     """
 
+    _parsed: list[tuple[bytes, bytes, bytes]] | None = None
+    _encoding = None
+
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._parsed: list[tuple[bytes, bytes, bytes]] | None = None
-        self._encoding = None
 
     @property
     def raw(self) -> Fields:
@@ -85,13 +87,14 @@ def raw_request(
         extensions: ``target`` and whatever else.
 
     """
-    request = httpx.Request.__new__(httpx.Request)
-    request.__dict__.update(_REQUEST)
-    request.method = method
-    request.url = url
-    request.headers = RawHeaders(fields)
-    request.stream = stream
-    request.extensions = extensions
+    attributes = _REQUEST.copy()
+    attributes["method"] = method
+    attributes["url"] = url
+    attributes["headers"] = RawHeaders(fields)
+    attributes["stream"] = stream
+    attributes["extensions"] = extensions
+    request = _new(httpx.Request)
+    request.__dict__ = attributes
     return request
 
 
@@ -99,11 +102,12 @@ def raw_response(
     status: int, fields: Fields, stream: httpx.AsyncByteStream, extensions: dict[str, Any]
 ) -> httpx.Response:
     """Return a response; takes over ``fields`` and ``extensions``."""
-    response = httpx.Response.__new__(httpx.Response)
-    response.__dict__.update(_RESPONSE)
-    response.status_code = status
-    response.headers = RawHeaders(fields)
-    response.stream = stream
-    response.extensions = extensions
-    response.history = []
+    attributes = _RESPONSE.copy()
+    attributes["status_code"] = status
+    attributes["headers"] = RawHeaders(fields)
+    attributes["stream"] = stream
+    attributes["extensions"] = extensions
+    attributes["history"] = []
+    response = _new(httpx.Response)
+    response.__dict__ = attributes
     return response

@@ -69,7 +69,7 @@ class Pool:
 
     def released(self, connection: Connection) -> None:
         """Have one back."""
-        now = connection.idle_since = self._loop.time()
+        now = connection.idle_since = connection.active
         if self._closed or now < self._trusted_from:
             connection.close()
             return

@@ -434,3 +434,29 @@ async def test_a_request_without_a_body_sends_none() -> None:
     case = Case(200)
     await case.send(body=NO_BODY)
     assert case.script.bodies == [b""]
+
+
+async def test_a_client_that_leaves_at_the_gate_closes_the_answer_it_had() -> None:
+    class Endless(Pieces):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x" * 65536
+
+    stream = Endless()
+    case = Case(httpx.Response(429, headers={"Retry-After": "5"}, stream=stream), clock=FakeClock())
+    sending = asyncio.create_task(case.send())
+    await settle()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert stream.closed
+    await case.exchange.aclose()
+
+
+async def test_told_to_wait_no_time_they_still_leave_one_by_one() -> None:
+    case = Case(limited(Retry_After="0"), *[200] * 4, clock=FakeClock())
+    sending = [asyncio.create_task(case.send()) for _ in range(4)]
+    await settle(100)
+    assert case.sent == 2  # the refused one, and the same again
+    await case.clock.advance(1)
+    assert {response.status_code for response in await asyncio.gather(*sending)} == {200}

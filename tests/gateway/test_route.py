@@ -310,3 +310,23 @@ def test_what_is_right_is_taken(settings: dict[str, Any]) -> None:
 
 def test_a_prefix_of_slash_means_everything() -> None:
     assert RouteSettings.model_validate({"upstream": "https://api.test", "prefix": "/"}).prefix == ""
+
+
+@pytest.mark.parametrize("name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override"])
+async def test_a_method_that_stands_in_for_the_real_one_must_be_allowed_too(name: bytes) -> None:
+    case = Case(200, deny=["DELETE **"])
+    with pytest.raises(Denied):
+        await case.send(b"/x", (name, b"delete"), method="POST")
+    await case.send(b"/x", (name, b"PATCH"), method="POST")
+    assert len(case.script.requests) == 1
+
+
+async def test_https_of_a_plain_upstream_is_another_origin() -> None:
+    location = [(b"Location", b"https://127.0.0.1/login"), (b"Link", b"<http://127.0.0.1/next>")]
+    case = Case(answer(302, location), upstream="http://127.0.0.1")
+    assert (await case.send()).headers == [location[0], (b"Link", b"<http://localhost:8080/next>")]
+
+
+async def test_http_of_a_tls_upstream_is_what_it_believes_behind_its_terminator() -> None:
+    case = Case(answer(302, [(b"Location", b"http://api.test/v1/next")]))
+    assert (await case.send()).headers == [(b"Location", b"http://localhost:8080/next")]

@@ -158,11 +158,12 @@ MALFORMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_what_could_be_read_in_two_ways_is_refused(data: bytes, size: int) -> None:
-    with pytest.raises(UpstreamProtocolError):  # any piece may be the one
-        parse(*(data[start : start + size] for start in range(0, len(data), size)))
+def test_what_could_be_read_in_two_ways_is_refused(data: bytes) -> None:
+    for size in (1, 7, 1 << 20):
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        with pytest.raises(UpstreamProtocolError):
+            parse(*pieces)
 
 
 def test_an_error_says_what_was_wrong_but_not_what_was_sent() -> None:
