@@ -17,6 +17,7 @@ from proxy.errors import LoopDetected, UpstreamError
 from proxy.gateway import RawHeaders
 from proxy.gateway.body import NO_BODY, Body, NoBody
 from proxy.gateway.rewrite import plain_authority
+from proxy.transport.messages import raw_request
 
 KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its connection
 _DRAIN = 1.0  # seconds that this may take
@@ -37,20 +38,6 @@ class Draft:
     body: Body | NoBody = NO_BODY
     idempotency_key: bool = False
     bare: bool = False
-
-
-class Outbound(httpx.Request):
-    """One sending; made without parsing a URL.
-
-    Its `url` is the upstream's as configured; what is requested stands in ``extensions["target"]``.
-    """
-
-    def __init__(self, draft: Draft, url: httpx.URL) -> None:
-        self.method = draft.method
-        self.url = url
-        self.headers = httpx.Headers(draft.fields)
-        self.stream = draft.body
-        self.extensions = {"target": draft.target}
 
 
 class Upstream:
@@ -74,8 +61,11 @@ class Upstream:
         self._foreign = foreign
 
     def request(self, draft: Draft) -> httpx.Request:
-        """Return a fresh request."""
-        return Outbound(draft, self.url)
+        """Return a fresh request, made without parsing a URL.
+
+        Its `url` is the upstream's as configured; what is requested stands in ``extensions["target"]``.
+        """
+        return raw_request(draft.method, self.url, draft.fields, draft.body, {"target": draft.target})
 
     def is_own(self, request: httpx.Request) -> bool:
         """Whether a request goes to this origin."""

@@ -15,9 +15,10 @@ from proxy.gateway import Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.upstream import Draft, Outbound, Upstream
+from proxy.gateway.upstream import Draft, Upstream
 from proxy.stores.memory import MemoryStore
 from proxy.tokens import Tokens
+from proxy.transport.messages import raw_request
 from proxy.values import Model
 from tests.doubles import FakeClock, Script, answer
 
@@ -71,7 +72,8 @@ def request(
     content: Body | NoBody = NO_BODY,
 ) -> httpx.Request:
     """One as the exchange hands it to a flow."""
-    return Outbound(draft(target, method, fields, content), URL)
+    made = draft(target, method, fields, content)
+    return raw_request(made.method, URL, made.fields, made.body, {"target": made.target})
 
 
 async def applied(scheme: Scheme, to: httpx.Request | None = None) -> httpx.Request:
