@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from random import Random
 
 import httpx
@@ -222,21 +222,25 @@ class App:
 
     async def _take_over(self, settings: Settings) -> None:
         old, old_store = self._now, self._store
-        if settings.tokens != old.settings.tokens:
-            self._store = await self._opened(settings.tokens)
-        forget_contexts()  # a certificate may have been renewed under the same name
-        generation = Generation(settings, self._store, self._surroundings)
-        self._now, self._settings = generation, settings
-        try:
+        async with AsyncExitStack() as undo:
+            store = old_store
+            if settings.tokens != old.settings.tokens:
+                store = await self._opened(settings.tokens)
+                undo.push_async_callback(store.aclose)
+            forget_contexts()  # a certificate may have been renewed under the same name
+            generation = Generation(settings, store, self._surroundings)
+            undo.push_async_callback(generation.aclose)
+            undo.callback(self._serve, old, old_store)
+            self._serve(generation, store)
             await self._take_admin_token(settings)
             await self._listen(settings)
-        except CountersignError:
-            self._now, self._settings, self._store = old, old.settings, old_store
-            await generation.aclose()
-            raise
+            undo.pop_all()
         self._server.connections.settings = settings.server
         self._admin_server.forward = self._admin(settings)
-        self._end_later(old, old_store if old_store is not self._store else None)
+        self._end_later(old, old_store if old_store is not store else None)
+
+    def _serve(self, generation: Generation, store: Store) -> None:
+        self._now, self._settings, self._store = generation, generation.settings, store
 
     def _end_later(self, old: Generation, store: Store | None) -> None:
         async def end() -> None:

@@ -59,7 +59,8 @@ class Generation:
         self._random = surroundings.random
         self._foreign = StockTransport(context, connect=TOKEN_CONNECT, read=TOKEN_READ)
         self._tokens = Tokens(store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn)
-        self._schemes: dict[str, Scheme] = {}
+        self._schemes: dict[str, Scheme] = {}  # those that routes name
+        self._built: list[tuple[str, Scheme]] = []  # all of them, inline ones included
         self.gateway = Gateway(
             Guard(
                 allowed_hosts=(
@@ -100,11 +101,13 @@ class Generation:
         return self._schemes[name]
 
     def _build(self, name: str, credential: Credential) -> Scheme:
-        return credential.build(Context(name, self._named, self._tokens, self._clock))
+        scheme = credential.build(Context(name, self._named, self._tokens, self._clock))
+        self._built.append((name, scheme))
+        return scheme
 
     def expiries(self) -> Iterator[tuple[str, float]]:
         """Credential and epoch seconds of the expiry of every token that has one."""
-        for name, scheme in self._schemes.items():
+        for name, scheme in self._built:
             expiry = scheme.expires_at()
             if expiry is not None:
                 yield name, expiry
@@ -121,6 +124,6 @@ class Generation:
     async def aclose(self) -> None:
         """Close what it holds."""
         await self.gateway.aclose()
-        for scheme in self._schemes.values():
+        for _, scheme in self._built:
             await scheme.aclose()
         await self._foreign.aclose()

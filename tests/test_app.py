@@ -180,6 +180,22 @@ async def test_another_store_is_opened_by_a_reload(tmp_path: Path) -> None:
     assert "reloaded" in case.lines.getvalue()
 
 
+async def test_a_reload_that_fails_leaves_the_old_store_in_use(tmp_path: Path) -> None:
+    case = Reloading(settings())
+    await case.app.start()
+    before = case.app._store
+    broken = settings("https://api.test")
+    route = broken.routes["api"]
+    tls = route.tls.model_copy(update={"ca": tmp_path / "gone.pem"})
+    tokens = broken.tokens.model_copy(update={"store": "file", "path": tmp_path / "t.json"})
+    routes = {"api": route.model_copy(update={"tls": tls})}
+    case.next = broken.model_copy(update={"tokens": tokens, "routes": routes})
+    await case.app.reload()
+    assert "reload failed" in case.lines.getvalue()
+    assert case.app._store is before
+    await case.app.aclose()
+
+
 # -- the end ---------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.config import load
+from proxy.credentials import Scheme
 from proxy.errors import ConfigError
 from proxy.generation import Generation, Surroundings
 from proxy.stores.memory import MemoryStore
@@ -84,3 +85,23 @@ async def test_an_upstream_that_is_ourselves_is_known(upstream: str, own: set[in
 async def test_a_missing_certificate_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match=r"tls\.ca"):
         generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})
+
+
+async def test_an_inline_credential_tells_its_expiry_and_is_closed_once_like_any_other() -> None:
+    class Counted(Scheme):
+        closed = 0
+
+        def expires_at(self) -> float | None:
+            return 7.0
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    made = generation({"routes": {"a": {"upstream": "https://api.test", "credential": {"type": "none"}}}})
+    assert [name for name, _ in made._built] == ["routes.a"]
+    scheme = Counted()
+    made._built[:] = [("routes.a", scheme)]
+    made.gateway.table.routes[0].scheme = scheme
+    assert list(made.expiries()) == [("routes.a", 7.0)]
+    await made.aclose()
+    assert scheme.closed == 1

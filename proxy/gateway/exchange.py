@@ -191,6 +191,9 @@ class Exchange:
                 response = await self._send(request, story)
                 following = await self._next(flow, response, story)
                 if following is None:
+                    if not self.upstream.is_own(request):
+                        # The client asked the API; a token endpoint's answer may hold a secret.
+                        raise CredentialError("the credential ended without sending the request")
                     return response
                 if self.upstream.is_own(following):
                     if not draft.body.replayable:

@@ -309,9 +309,8 @@ class Route:
         )
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close its connections; its scheme may be another route's, too."""
         await self.exchange.aclose()
-        await self.scheme.aclose()
 
 
 @dataclass(slots=True)
@@ -332,6 +331,6 @@ class Lease:
             if self.response is not None:
                 await self.response.stream.aclose()  # type: ignore[union-attr]  # an AsyncByteStream
         finally:
-            if self.body is not NO_BODY:
-                self.story.received = getattr(self.body, "received", 0)
+            if isinstance(self.body, Body):
+                self.story.received = self.body.received
                 await self.body.aclose()

@@ -460,3 +460,16 @@ async def test_told_to_wait_no_time_they_still_leave_one_by_one() -> None:
     assert case.sent == 2  # the refused one, and the same again
     await case.clock.advance(1)
     assert {response.status_code for response in await asyncio.gather(*sending)} == {200}
+
+
+async def test_what_another_origin_answered_is_never_handed_to_the_client() -> None:
+    class GivesUp(Scheme):
+        async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+            yield httpx.Request("POST", "https://login.test/token")
+
+    case = Case(auth=GivesUp())
+    stream = Pieces(b"the s3cret token")
+    case.elsewhere.steps = [httpx.Response(200, stream=stream)]
+    with pytest.raises(CredentialError):
+        await case.send()
+    assert stream.closed
