@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag
 
 from proxy import plugins
 from proxy.errors import SecretError
@@ -20,6 +20,7 @@ from proxy.values import Model
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # of bytes that are not UTF-8, or of JSON's escapes
+_LINE_BREAKS = {ord("\n"): None, ord("\r"): None}
 _MISSING = object()
 
 
@@ -33,6 +34,7 @@ class Source(Model, ABC):
     """
 
     kind: ClassVar[str]
+    _has_lines: bool = PrivateAttr(default=False)
     pick: str | None = Field(default=None, alias="json", description="picks a field, such as a.b, of JSON")
 
     @property
@@ -55,7 +57,7 @@ class Source(Model, ABC):
         """
 
     async def get(self) -> str:
-        """Return the secret: one line without control characters.
+        """Return the secret: one line without control characters, unless it is a `SecretText`.
 
         Raises:
             SecretError: it can't be had, is empty, or would break a header field.
@@ -66,7 +68,7 @@ class Source(Model, ABC):
             value = self._picked(value, self.pick)
         if not value:
             raise SecretError(f"{self.where} is empty")
-        if _CONTROL.search(value):
+        if _CONTROL.search(value.translate(_LINE_BREAKS) if self._has_lines else value):
             raise SecretError(f"{self.where} holds a line break or another control character")
         if _SURROGATE.search(value):
             raise SecretError(f"{self.where} is not UTF-8 text")
@@ -117,8 +119,15 @@ def is_secret_table(value: object) -> bool:
     return isinstance(value, dict) and _kind(value) not in (None, "literal")
 
 
+def _with_lines(source: Source) -> Source:
+    copy = source.model_copy()
+    copy._has_lines = True
+    return copy
+
+
 if TYPE_CHECKING:
     Secret = Source
+    SecretText = Source
 else:
     _tagged = tuple(Annotated[source, Tag(source.kind)] for source in _sources)
     _union = _tagged[0]
@@ -133,5 +142,6 @@ else:
             + ", ".join(f"{{ {source.kind} = … }}" for source in _sources if source.kind != "literal"),
         ),
     ]
+    SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
 
-__all__ = ["Secret", "Source", "is_secret_table"]
+__all__ = ["Secret", "SecretText", "Source", "is_secret_table"]

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from proxy import plugins
 from proxy.errors import SecretError
-from proxy.secrets import Secret, Source, is_secret_table
+from proxy.secrets import Secret, SecretText, Source, is_secret_table
+from proxy.values import Model
 
 CANARY = "canary-5e1f"
 ADAPTER: TypeAdapter[Source] = TypeAdapter(Secret)
@@ -194,3 +195,21 @@ def test_a_text_is_no_secret_table() -> None:
 def test_unknown_keys_are_refused(make: Make) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         make("x", other="y")
+
+
+# -- texts of several lines --------------------------------------------------------------------------------------
+
+
+class WithText(Model):
+    """As a credential with a key has one."""
+
+    key: SecretText
+
+
+async def test_one_of_several_lines_is_had_where_such_is_wanted(make: Make) -> None:
+    lines = "-----BEGIN X-----\nabc\r\n\n-----END X-----"
+    assert await WithText(key=make(lines)).key.get() == lines
+    with pytest.raises(SecretError, match="line break"):
+        await make(lines).get()
+    with pytest.raises(SecretError, match="control character"):
+        await WithText(key=make("a\n\x01")).key.get()
