@@ -29,11 +29,11 @@ schema: .venv/core  ## write config/schema.json anew
 	$(BIN)/countersign schema > config/schema.json.tmp
 	mv config/schema.json.tmp config/schema.json
 
-bench: .venv/core  ## CPU per request beside Caddy (wants nginx, wrk and caddy)
-	$(BIN)/python bench/side_by_side.py
+bench: .venv/core  ## side by side with other proxies, see docs/development.md
+	$(BIN)/python -m bench $(ARGS)
 
 clean:  ## remove what these commands made
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp
+	rm -rf .venv .bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp
 	find proxy tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- the environment; each file says that a step is done
