@@ -7,11 +7,12 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from random import Random
 
 import httpx
 
-from proxy import plugins
+from proxy import places, plugins
 from proxy.admin import Admin, Facts
 from proxy.clock import Clock
 from proxy.config import Settings, TokenSettings
@@ -22,14 +23,26 @@ from proxy.gateway.guard import Guard
 from proxy.gateway.route import Route
 from proxy.gateway.server import Server
 from proxy.generation import Generation, Surroundings
-from proxy.listeners import Listener, kind
+from proxy.listeners import Listener
 from proxy.log import Log
 from proxy.metrics import Metrics
+from proxy.places import PROXY, Place
 from proxy.stores import Store
 from proxy.transport.tls import forget as forget_contexts
 
-_PROXY, _ADMIN = "proxy", "admin"
-_Place = tuple[str, str]  # role and address: two ports 0 are not the same
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A configuration that can be taken over; until then nothing shows of it.
+
+    Attributes:
+        store: a new one, or that which is in use.
+
+    """
+
+    generation: Generation
+    store: Store
+    admin_token: str
 
 
 class App:
@@ -63,7 +76,7 @@ class App:
             log.warning,
             self.defect,  # jitter
         )
-        self._listeners: dict[_Place, Listener] = {}
+        self._listeners: dict[Place, Listener] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._generated_token = secrets.token_urlsafe(24)
         self._admin_token = self._generated_token
@@ -99,10 +112,9 @@ class App:
 
         """
         await self.open()
-        settings = self._settings
         try:
-            await self._take_admin_token(settings)
-            await self._listen(settings)
+            self._admin_token = await self._admin_token_of(self._settings)
+            await self.listen(places.bind(places.wanted(self._settings)))
         except BaseException:
             await self.aclose()
             raise
@@ -115,39 +127,25 @@ class App:
         kinds = {store.scheme: store for store in plugins.members("proxy.stores", Store)}
         return kinds[settings.store].create(settings.path, key, self.log.warning)
 
-    async def _take_admin_token(self, settings: Settings) -> None:
+    async def _admin_token_of(self, settings: Settings) -> str:
         configured = settings.server.admin_token
         try:
-            self._admin_token = self._generated_token if configured is None else await configured.get()
+            return self._generated_token if configured is None else await configured.get()
         except SecretError as failure:
             raise ConfigError(f"server.admin_token: {failure}") from None
 
-    async def _listen(self, settings: Settings) -> None:
-        """Open the addresses that are new, then close those that are gone; nothing changes if one can't be had."""
-        server = settings.server
-        wanted: dict[_Place, Server] = {(_PROXY, address): self._server for address in server.listen}
-        wanted |= {(_PROXY, route.listen): self._server for route in settings.routes.values() if route.listen}
-        if server.admin:
-            wanted[_ADMIN, server.admin] = self._admin_server
-        opened: dict[_Place, Listener] = {}
-        try:
-            for place, serving in wanted.items():
-                if place not in self._listeners:
-                    opened[place] = await kind(place[1]).open(place[1], serving.protocol)
-        except CountersignError:
-            for listener in opened.values():
-                await listener.close()
-            raise
-        for place in self._listeners.keys() - wanted.keys():
-            await self._listeners.pop(place).close()
+    async def listen(self, opened: dict[Place, Listener]) -> None:
+        """Serve those who come in by these addresses, too."""
         self._listeners |= opened
+        for (role, _), listener in opened.items():
+            await listener.accept((self._server if role == PROXY else self._admin_server).protocol)
         self._now.mark_loops({port for port in (each.entrance.port for each in self._listeners.values()) if port})
         self._facts.listens = tuple(self.addresses)
 
     @property
     def addresses(self) -> list[str]:
         """Where clients can come in, as users can use it."""
-        return [listener.shown for (role, _), listener in self._listeners.items() if role == _PROXY]
+        return places.shown(self._listeners)
 
     @property
     def settings(self) -> Settings:
@@ -162,17 +160,7 @@ class App:
     @property
     def status_url(self) -> str | None:
         """The status page's address; with a token only if that was made here."""
-        listener = self._listeners.get((_ADMIN, self._settings.server.admin))
-        if listener is None:
-            return None
-        return listener.shown + (
-            f"/?token={self._generated_token}" if self._settings.server.admin_token is None else "/"
-        )
-
-    @property
-    def own_listeners(self) -> list[str]:
-        """Addresses that belong to single routes."""
-        return [route.settings.listen for route in self.routes if route.settings.listen]
+        return places.status_url(self._listeners, self._settings, self._generated_token)
 
     # -- requests ------------------------------------------------------------------------------------
 
@@ -211,36 +199,52 @@ class App:
         """Take over the configuration as it is now; a broken one leaves the old one serving."""
         if self._reread is None:
             return
+        opened: dict[Place, Listener] = {}
         try:
-            await self._take_over(self._reread())
+            settings = self._reread()
+            opened = places.bind(place for place in places.wanted(settings) if place not in self._listeners)
+            change = await self.stage(settings)
         except CountersignError as failure:
+            for listener in opened.values():
+                listener.close()
             self._facts.reloaded = f"failed: {failure}"
             self.log.error(f"reload failed, the old configuration goes on: {failure}")  # noqa: G004  # takes texts
         else:
+            await self.take_over(change, opened)
             self._facts.reloaded = "done"
             self.log.info("reloaded", routes=len(self.routes))
 
-    async def _take_over(self, settings: Settings) -> None:
-        old, old_store = self._now, self._store
+    async def stage(self, settings: Settings) -> Change:
+        """Make ready what `take_over` takes.
+
+        Raises:
+            CountersignError: the store, a certificate or the admin listener's token can't be had.
+
+        """
         async with AsyncExitStack() as undo:
-            store = old_store
-            if settings.tokens != old.settings.tokens:
+            store = self._store
+            if settings.tokens != self._settings.tokens:
                 store = await self._opened(settings.tokens)
                 undo.push_async_callback(store.aclose)
             forget_contexts()  # a certificate may have been renewed under the same name
             generation = Generation(settings, store, self._surroundings)
             undo.push_async_callback(generation.aclose)
-            undo.callback(self._serve, old, old_store)
-            self._serve(generation, store)
-            await self._take_admin_token(settings)
-            await self._listen(settings)
+            admin_token = await self._admin_token_of(settings)
             undo.pop_all()
+        return Change(generation, store, admin_token)
+
+    async def take_over(self, change: Change, opened: dict[Place, Listener]) -> None:
+        """Go on with another configuration, and with the addresses that it has `opened`; the old one ends later."""
+        old, old_store = self._now, self._store
+        settings = change.generation.settings
+        self._now, self._settings, self._store = change.generation, settings, change.store
+        self._admin_token = change.admin_token
+        for place in self._listeners.keys() - set(places.wanted(settings)):
+            self._listeners.pop(place).close()
+        await self.listen(opened)
         self._server.connections.settings = settings.server
         self._admin_server.forward = self._admin(settings)
-        self._end_later(old, old_store if old_store is not store else None)
-
-    def _serve(self, generation: Generation, store: Store) -> None:
-        self._now, self._settings, self._store = generation, generation.settings, store
+        self._end_later(old, old_store if old_store is not change.store else None)
 
     def _end_later(self, old: Generation, store: Store | None) -> None:
         async def end() -> None:
@@ -295,14 +299,14 @@ class App:
         """Accept nobody any more, and let what is in flight come to its end."""
         self.log.info("stopping", in_progress=self._server.connections.busy)
         for (role, _), listener in self._listeners.items():
-            if role == _PROXY:
-                await listener.close()
+            if role == PROXY:
+                listener.close()
         await self._server.connections.drain(self._settings.server.shutdown_grace)
 
     async def aclose(self) -> None:
         """End."""
         for listener in self._listeners.values():
-            await listener.close()
+            listener.close()
         self._server.connections.close()
         self._admin_server.connections.close()
         for task in self._ending:

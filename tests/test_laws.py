@@ -34,7 +34,7 @@ LAYERS = (
     ("proxy.gateway.*",),
     ("proxy.consistency",),
     ("proxy.admin", "proxy.config"),
-    ("proxy.generation",),
+    ("proxy.generation", "proxy.places"),
     ("proxy.app",),
     ("proxy.cli",),
     ("proxy.__main__",),

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from proxy import __version__
 from proxy.admin import Facts, Page, credential_name
 from proxy.gateway import Answer
-from proxy.gateway.route import Route
+from proxy.gateway.route import Route, RouteSettings
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -68,7 +68,7 @@ def _route(route: Route) -> dict[str, Any]:  # Any: JSON
     expiry = route.scheme.expires_at()
     return {
         "name": route.name,
-        "matches": matches(route),
+        "matches": matches(settings),
         "upstream": str(settings.upstream),
         "credential": credential_name(route),
         "token_expires": None if expiry is None else _date(expiry),
@@ -76,9 +76,8 @@ def _route(route: Route) -> dict[str, Any]:  # Any: JSON
     }
 
 
-def matches(route: Route) -> str:
+def matches(settings: RouteSettings) -> str:
     """Return what requests a route takes, for people."""
-    settings = route.settings
     parts = [settings.listen or "", settings.host or "", (settings.prefix or "") + "/"]
     return " ".join(part for part in parts if part)
 

@@ -90,7 +90,7 @@ async def checked(settings: Settings, *, live: bool) -> list[Row]:
 
 
 def _row(route: Route) -> Row:
-    return Row(route.name, matches(route), str(route.settings.upstream), credential_name(route))
+    return Row(route.name, matches(route.settings), str(route.settings.upstream), credential_name(route))
 
 
 async def _try(app: App, route: Route, row: Row) -> None:

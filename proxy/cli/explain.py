@@ -20,6 +20,7 @@ from proxy.credentials import masked
 from proxy.errors import ConfigError, CountersignError, ProxyError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.log import Log
+from proxy.places import own
 
 _SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-countersign-token"})
 
@@ -112,7 +113,7 @@ def _inbound(app: App, method: str, url: str, headers: list[tuple[bytes, bytes]]
         raise ConfigError("URL: right would be a path such as /github/user, or the proxy's whole URL") from None
     target = url if not split.netloc else (split.path or "/") + (f"?{split.query}" if split.query else "")
     host = split.netloc or "localhost"
-    listen = next((address for address in app.own_listeners if split.netloc and address.endswith(split.netloc)), "")
+    listen = next((address for address in own(app.settings) if split.netloc and address.endswith(split.netloc)), "")
     own_host = any(name.lower() == b"host" for name, _ in headers)
     fields = headers if own_host else [(b"Host", host.encode()), *headers]
     if body is not None and not any(name.lower() == b"content-length" for name, _ in headers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from proxy.layers import Table
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.mistakes import dotted
+from proxy.places import own
 from proxy.secrets import is_secret_table
 
 _REFERENCES = "env:NAME, file:PATH or cmd:COMMAND"
@@ -162,7 +163,7 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
     await app.start()
 
     def ready() -> None:
-        announce(app)
+        announce(app.settings, app.addresses, app.status_url)
         guide(app.addresses[0])
 
     # Beside the serving: a secret's command may take its time, and signals must not wait for it.
@@ -175,15 +176,15 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
             await warning
 
 
-def announce(app: App) -> None:
+def announce(settings: Settings, addresses: Sequence[str], status_url: str | None) -> None:
     """Say where it listens, which routes there are and where the status page is."""
-    lines = [f"listening on {address}" for address in app.addresses]
-    configured = [*app.settings.server.listen, *app.own_listeners]
+    lines = [f"listening on {address}" for address in addresses]
+    configured = [*settings.server.listen, *own(settings)]
     lines += [f"open to other machines: {address}" for address in configured if not kind(address).is_local(address)]
-    width = max(len(route.name) for route in app.routes)
-    lines += [f"  {route.name:<{width}}  {matches(route)} -> {route.settings.upstream}" for route in app.routes]
-    if app.status_url:
-        lines.append(f"status page: {app.status_url}")
+    width = max(map(len, settings.routes))
+    lines += [f"  {name:<{width}}  {matches(route)} -> {route.upstream}" for name, route in settings.routes.items()]
+    if status_url:
+        lines.append(f"status page: {status_url}")
     click.echo("\n".join(lines), err=True)
 
 

@@ -6,9 +6,10 @@ An address is text, ``127.0.0.1:8080`` or ``unix:/run/countersign.sock``; the ki
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator
 
@@ -27,15 +28,25 @@ class ListenError(CountersignError):
 class Listener(ABC):
     """An open address.
 
+    It may be bound in one process and served by several: each makes a `Listener` of its own from the sockets,
+    and accepts from its share of them.
+
+    Args:
+        address: as configured.
+        sockets: those that listen on it: one, or one for each process that serves it.
+
     Attributes:
         entrance: what requests that come in here are told by.
-        server: the event loop's.
 
     """
 
     scheme: ClassVar[str]
     entrance: Entrance
-    server: asyncio.Server
+
+    def __init__(self, address: str, sockets: Sequence[socket.socket]) -> None:
+        self.address = address
+        self.sockets = tuple(sockets)
+        self._servers: dict[int, asyncio.Server] = {}
 
     @classmethod
     @abstractmethod
@@ -54,8 +65,8 @@ class Listener(ABC):
 
     @classmethod
     @abstractmethod
-    async def open(cls, address: str, factory: Factory) -> Listener:
-        """Listen.
+    def bind(cls, address: str, shares: int = 1) -> Self:
+        """Listen, for `shares` processes; clients wait until one of them accepts.
 
         Raises:
             ListenError: the address is taken, not ours, or not allowed.
@@ -67,9 +78,26 @@ class Listener(ABC):
     def shown(self) -> str:
         """The address as users can use it."""
 
-    async def close(self) -> None:
+    async def accept(self, factory: Factory, shares: Iterable[int] = (0,)) -> None:
+        """Accept clients for these shares, and for no others any more; whoever waits in a queue is kept."""
+        wanted = {share % len(self.sockets) for share in shares}
+        for share in self._servers.keys() - wanted:
+            self._servers.pop(share).close()
+        for share in wanted - self._servers.keys():
+            # A duplicate, since the end of serving closes it.
+            self._servers[share] = await self._serve(factory(self.entrance), self.sockets[share].dup())
+
+    @abstractmethod
+    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+        """Return a server that accepts from `sock`."""
+
+    def close(self) -> None:
         """Accept nobody any more; those who are in stay."""
-        self.server.close()
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        for sock in self.sockets:
+            sock.close()
 
 
 _kinds = plugins.members("proxy.listeners", Listener)

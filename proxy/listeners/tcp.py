@@ -7,12 +7,15 @@ import errno
 import ipaddress
 import re
 import socket
-from typing import ClassVar
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 from proxy.gateway import Entrance
-from proxy.listeners import BACKLOG, Factory, Listener, ListenError
+from proxy.listeners import BACKLOG, Listener, ListenError
 from proxy.values import is_loopback
 
+_Where = tuple[Any, ...]  # Any: as the socket module has it, for IPv4 and IPv6
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.\-]+)):(\d{1,5})", re.ASCII)
 _REASONS = {
     errno.EADDRINUSE: "is in use by another program; right would be another port, or 0 for any free one",
@@ -48,10 +51,11 @@ class Tcp(Listener):
 
     scheme: ClassVar[str] = "tcp"
 
-    def __init__(self, entrance: Entrance, server: asyncio.Server, shown: str) -> None:
-        self.entrance = entrance
-        self.server = server
-        self._shown = shown
+    def __init__(self, address: str, sockets: Sequence[socket.socket]) -> None:
+        super().__init__(address, sockets)
+        port = sockets[0].getsockname()[1]
+        self.entrance = Entrance(address, port)
+        self._shown = f"http://{_here(split(address)[0])}:{port}"
 
     @classmethod
     def accepts(cls, address: str) -> bool:
@@ -69,19 +73,20 @@ class Tcp(Listener):
         return is_loopback(split(address)[0])
 
     @classmethod
-    async def open(cls, address: str, factory: Factory) -> Listener:
-        """As `Listener.open`."""
-        host, port = split(address)
-        sock = _bind(address, host, port)
-        bound = sock.getsockname()[1]
-        entrance = Entrance(address, bound)
-        try:
-            # Listening is where a second program on the same port is found out.
-            server = await asyncio.get_running_loop().create_server(factory(entrance), sock=sock, backlog=BACKLOG)
-        except OSError as failure:
-            sock.close()
-            raise _refusal(address, failure) from None
-        return cls(entrance, server, f"http://{_here(host)}:{bound}")
+    def bind(cls, address: str, shares: int = 1) -> Self:
+        """As `Listener.bind`; where the system shares clients out between sockets, each process has its own."""
+        family, where = _resolved(address)
+        first = _listening(address, family, where)
+        sockets = [first]
+        if sys.platform == "linux" and shares > 1:
+            # Only now: had the first one been bound with it, another program that sets it would have been no hindrance.
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            where = first.getsockname()  # with the port that it really has
+            sockets += [_listening(address, family, where, reuse_port=True) for _ in range(1, shares)]
+        return cls(address, sockets)
+
+    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=BACKLOG)
 
     @property
     def shown(self) -> str:
@@ -96,22 +101,30 @@ def _here(host: str) -> str:
     return "[::1]" if ipaddress.ip_address(host).is_unspecified else f"[{host}]"
 
 
-def _bind(address: str, host: str, port: int) -> socket.socket:
+def _resolved(address: str) -> tuple[socket.AddressFamily, _Where]:
+    host, port = split(address)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
         raise ListenError(f"{address}: the host can't be resolved; right would be 127.0.0.1") from None
-    family, kind, proto, _, where = found[0]
+    family, _, _, _, where = found[0]
+    return family, where
+
+
+def _listening(address: str, family: socket.AddressFamily, where: _Where, *, reuse_port: bool = False) -> socket.socket:
     try:
-        sock = socket.socket(family, kind, proto)
+        sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as failure:
         raise _refusal(address, failure) from None
     try:
         # Without it a restart would have to wait for the connections of the last run to be forgotten.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
+        sock.listen(BACKLOG)  # where a second program on the same port is found out
         sock.setblocking(False)
     except OSError as failure:
         sock.close()

@@ -6,14 +6,18 @@ import asyncio
 import os
 import socket
 import stat
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from proxy.gateway import Entrance
-from proxy.listeners import BACKLOG, Factory, Listener, ListenError
+from proxy.listeners import BACKLOG, Listener, ListenError
 
 _PREFIX = "unix:"
+# Python 3.13's servers would remove the name, though others may still serve the socket.
+_KEEP_NAME: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # Any: for mypy
 _LONGEST = 107  # bytes of sun_path, without its end
 
 
@@ -22,11 +26,10 @@ class Unix(Listener):
 
     scheme: ClassVar[str] = "unix"
 
-    def __init__(self, entrance: Entrance, server: asyncio.Server, path: Path) -> None:
-        self.entrance = entrance
-        self.server = server
-        self._path = path
-        self._inode = path.stat().st_ino
+    def __init__(self, address: str, sockets: Sequence[socket.socket]) -> None:
+        super().__init__(address, sockets)
+        self.entrance = Entrance(address)
+        self._inode: int | None = None  # of the name, if it is for us to remove it
 
     @classmethod
     def accepts(cls, address: str) -> bool:
@@ -46,12 +49,10 @@ class Unix(Listener):
         return True
 
     @classmethod
-    async def open(cls, address: str, factory: Factory) -> Listener:
-        """As `Listener.open`."""
-        path = Path(address.removeprefix(_PREFIX))
-        entrance = Entrance(address)
+    def bind(cls, address: str, shares: int = 1) -> Self:  # noqa: ARG003  # they all accept from the same queue
+        """As `Listener.bind`."""
+        path = _path(address)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
         try:
             _remove_stale(path)
             # Created with the mode it shall have: a chmod afterwards would leave a moment for others.
@@ -60,27 +61,38 @@ class Unix(Listener):
                 sock.bind(str(path))
             finally:
                 os.umask(mask)
-            loop = asyncio.get_running_loop()
-            server = await loop.create_unix_server(factory(entrance), sock=sock, backlog=BACKLOG)
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+            bound = cls(address, [sock])
+            bound._inode = path.stat().st_ino
         except OSError as failure:
             sock.close()
             raise ListenError(
                 f"{address} can't be listened on: {failure.strerror or failure}; "
                 "right would be another path, in a directory that is ours"
             ) from None
-        return cls(entrance, server, path)
+        return bound
+
+    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG, **_KEEP_NAME)
 
     @property
     def shown(self) -> str:
         """As `Listener.shown`."""
-        return self.entrance.name
+        return self.address
 
-    async def close(self) -> None:
-        """As `Listener.close`; the socket's name goes, too, unless it is another's by now."""
-        await super().close()
+    def close(self) -> None:
+        """As `Listener.close`; the socket's name goes, too, if it was made here and is not another's by now."""
+        super().close()
+        path = _path(self.address)
         with suppress(OSError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
+            if self._inode is not None and path.stat().st_ino == self._inode:
+                path.unlink()
+
+
+def _path(address: str) -> Path:
+    return Path(address.removeprefix(_PREFIX))
 
 
 def _remove_stale(path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from proxy.app import App
 from proxy.cli.run import announce, reference, run_loop, settings_of_flags, warn_of_secrets
 from proxy.config import load
 from proxy.errors import ConfigError
@@ -104,12 +105,16 @@ def test_flags_that_are_wrong(run: Run, arguments: list[str], text: str) -> None
 # -- what is said at start ---------------------------------------------------------------------------------
 
 
+def say(app: App) -> None:
+    announce(app.settings, app.addresses, app.status_url)
+
+
 async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     running = await start({
         "server": {"listen": ["127.0.0.1:0", "0.0.0.0:0"], "admin": "127.0.0.1:0", "trust_network": True},
         "routes": {"a": {"upstream": "https://x/y"}, "longer": {"prefix": "/l", "upstream": "https://z"}},
     })  # fmt: skip
-    announce(running.app)
+    say(running.app)
     found = capsys.readouterr()
     assert found.out == ""
     first, second = running.app.addresses
@@ -125,7 +130,7 @@ async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsy
 
 
 async def test_without_an_admin_listener_there_is_no_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    announce((await start({"routes": {"a": {"upstream": "https://x"}}})).app)
+    say((await start({"routes": {"a": {"upstream": "https://x"}}})).app)
     assert "status page" not in capsys.readouterr().err
 
 

@@ -20,7 +20,9 @@ class Greeter(asyncio.Protocol):
 
 async def opened(address: str) -> Listener:
     kind(address).check(address)
-    return await kind(address).open(address, lambda entrance: Greeter)
+    listener = kind(address).bind(address)
+    await listener.accept(lambda entrance: Greeter)
+    return listener
 
 
 @pytest.fixture(params=["127.0.0.1:0", "localhost:0", "unix:"])
@@ -47,18 +49,18 @@ async def test_clients_come_in_by_the_address_that_is_shown(address: str) -> Non
         assert listener.entrance.name == address
         assert kind(address).is_local(address)
     finally:
-        await listener.close()
+        listener.close()
 
 
 async def test_nobody_comes_in_after_the_end_and_the_address_is_free_again(address: str) -> None:
     listener = await opened(address)
     if listener.entrance.port:
         address = address.replace(":0", f":{listener.entrance.port}")
-    await listener.close()
+    listener.close()
     with pytest.raises(OSError):  # noqa: PT011  # refused, or no such file
         await greeting(listener)
     again = await opened(address)
-    await again.close()
+    again.close()
 
 
 async def test_an_address_in_use_is_told(address: str) -> None:
@@ -70,8 +72,80 @@ async def test_an_address_in_use_is_told(address: str) -> None:
             await opened(address)
         assert await greeting(listener) == b"hello"
     finally:
-        await listener.close()
+        listener.close()
 
 
 def test_an_entrance_is_told_apart_by_its_name() -> None:
     assert Entrance("a", 1) == Entrance("a", 1) != Entrance("b", 1)
+
+
+# -- several processes -------------------------------------------------------------------------------------
+
+
+class Named(asyncio.Protocol):
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(self.name)
+        transport.close()
+
+
+def served(listener: Listener) -> Listener:
+    """What another process makes of it."""
+    return type(listener)(listener.address, [sock.dup() for sock in listener.sockets])
+
+
+async def accept(listener: Listener, name: bytes, shares: set[int]) -> None:
+    await listener.accept(lambda entrance: lambda: Named(name), shares)
+
+
+async def test_every_process_gets_some_of_the_clients(address: str) -> None:
+    bound = kind(address).bind(address, 2)
+    each = [served(bound), served(bound)]
+    await accept(each[0], b"0", {0})
+    await accept(each[1], b"1", {1})
+    found = [await greeting(bound) for _ in range(40)]
+    if len(bound.sockets) > 1:
+        assert set(found) == {b"0", b"1"}
+    for listener in (*each, bound):
+        listener.close()
+
+
+async def test_clients_wait_for_the_next_process_when_one_goes(address: str) -> None:
+    bound = kind(address).bind(address, 2)
+    first = served(bound)
+    await accept(first, b"first", {0, 1})
+    assert await greeting(bound) == b"first"
+    first.close()
+    waiting = [asyncio.create_task(greeting(bound)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    second = served(bound)
+    await accept(second, b"second", {0, 1})
+    assert set(await asyncio.gather(*waiting)) == {b"second"}
+    second.close()
+    bound.close()
+
+
+async def test_a_share_is_handed_from_one_process_to_another(address: str) -> None:
+    bound = kind(address).bind(address, 2)
+    one, two = served(bound), served(bound)
+    await accept(one, b"one", {0, 1})
+    await accept(two, b"two", {1})
+    await accept(one, b"one", {0})
+    await accept(one, b"one", set())
+    await accept(two, b"two", {0, 1})
+    assert {await greeting(bound) for _ in range(20)} == {b"two"}
+    for listener in (one, two, bound):
+        listener.close()
+
+
+async def test_an_address_that_several_processes_serve_is_still_in_use_for_others(address: str) -> None:
+    bound = kind(address).bind(address, 2)
+    if bound.entrance.port:
+        address = address.replace(":0", f":{bound.entrance.port}")
+    for shares in (1, 2):
+        with pytest.raises(ListenError, match=r"right would be another p"):
+            kind(address).bind(address, shares)
+    bound.close()

@@ -57,7 +57,7 @@ async def test_ipv6() -> None:
     listener = await opened("[::1]:0")
     assert listener.shown == f"http://[::1]:{listener.entrance.port}"
     assert await greeting(listener) == b"hello"
-    await listener.close()
+    listener.close()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", pytest.param("[::]:0", marks=ipv6)])
@@ -66,15 +66,15 @@ async def test_who_listens_everywhere_is_shown_here(address: str) -> None:
     host = "[::1]" if "::" in address else "127.0.0.1"
     assert listener.shown == f"http://{host}:{listener.entrance.port}"
     assert await greeting(listener) == b"hello"
-    await listener.close()
+    listener.close()
 
 
 @ipv6
 async def test_ipv6_leaves_ipv4_alone() -> None:
     six = await opened("[::]:0")
     four = await opened(f"0.0.0.0:{six.entrance.port}")
-    await four.close()
-    await six.close()
+    four.close()
+    six.close()
 
 
 async def test_an_address_of_another_machine() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.listeners import ListenError, kind
 
-from .test_listeners import greeting, opened
+from .test_listeners import Greeter, greeting, opened
 
 
 @pytest.fixture
@@ -28,21 +28,21 @@ async def test_only_this_user_may_connect(path: Path) -> None:
         os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert listener.entrance.port is None
-    await listener.close()
+    listener.close()
 
 
 async def test_its_name_goes_at_the_end(path: Path) -> None:
     listener = await opened(f"unix:{path}")
-    await listener.close()
+    listener.close()
     assert not path.exists()
-    await listener.close()
+    listener.close()
 
 
 async def test_its_name_stays_if_it_is_another_s_by_now(path: Path) -> None:
     listener = await opened(f"unix:{path}")
     path.rename(path.with_name("old"))
     path.write_text("another's")
-    await listener.close()
+    listener.close()
     assert path.read_text() == "another's"
 
 
@@ -51,7 +51,7 @@ async def test_what_a_killed_process_left_behind_is_replaced(path: Path) -> None
         dead.bind(str(path))
     listener = await opened(f"unix:{path}")
     assert await greeting(listener) == b"hello"
-    await listener.close()
+    listener.close()
 
 
 async def test_a_socket_that_lives_is_not_replaced_even_if_its_queue_is_full(path: Path) -> None:
@@ -92,3 +92,14 @@ def test_the_longest_path() -> None:
     address = "unix:/" + "x" * 106
     kind(address).check(address)
     assert kind(address).is_local(address)
+
+
+async def test_who_serves_what_another_has_bound_leaves_its_name(path: Path) -> None:
+    address = f"unix:{path}"
+    bound = kind(address).bind(address, 2)
+    served = kind(address)(address, [sock.dup() for sock in bound.sockets])
+    await served.accept(lambda entrance: Greeter)
+    served.close()
+    assert path.is_socket()
+    bound.close()
+    assert not path.exists()
