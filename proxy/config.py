@@ -21,7 +21,7 @@ from proxy.errors import ConfigError, StoreError
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.route import Host, RouteSettings, TimeoutSettings
+from proxy.gateway.settings import Host, RouteSettings, TimeoutSettings
 from proxy.layers import ADMIN, PREFIX, KeyPath, Layer, Table, gather, merged
 from proxy.listeners import Address, kind
 from proxy.mistakes import Mistake, explain, nearest

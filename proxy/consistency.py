@@ -12,7 +12,7 @@ from pathlib import Path
 
 from proxy.credentials import Credential
 from proxy.errors import ConfigError
-from proxy.gateway.route import RouteSettings
+from proxy.gateway.settings import RouteSettings
 from proxy.layers import KeyPath, Table
 from proxy.listeners import kind
 from proxy.mistakes import Mistake, nearest

@@ -18,7 +18,8 @@ from proxy.credentials import Context, Credential, Scheme
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
 from proxy.gateway.guard import Guard
-from proxy.gateway.route import Route, RouteSettings, TimeoutSettings
+from proxy.gateway.route import Route
+from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from proxy.stores import Store

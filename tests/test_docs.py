@@ -15,7 +15,7 @@ from proxy.config import ServerSettings, Settings, TokenSettings, load
 from proxy.credentials import Credential
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.route import RouteSettings, TimeoutSettings
+from proxy.gateway.settings import RouteSettings, TimeoutSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from proxy import __version__
 from proxy.admin import Facts, Page, credential_name
 from proxy.gateway import Answer
-from proxy.gateway.route import Route, RouteSettings
+from proxy.gateway.route import Route
+from proxy.gateway.settings import RouteSettings
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }

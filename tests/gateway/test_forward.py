@@ -15,7 +15,8 @@ from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
 from proxy.gateway.guard import Guard
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.route import Route, RouteSettings
+from proxy.gateway.route import Route
+from proxy.gateway.settings import RouteSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from tests.doubles import HurriedClock, Script

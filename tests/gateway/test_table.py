@@ -14,7 +14,8 @@ from proxy.gateway import Entrance
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Admitted
 from proxy.gateway.retry import RetrySettings
-from proxy.gateway.route import Route, RouteSettings
+from proxy.gateway.route import Route
+from proxy.gateway.settings import RouteSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from tests.doubles import FakeClock, Script
