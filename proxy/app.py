@@ -1,19 +1,18 @@
-"""The composition root: settings -> routes -> server -> listeners; life and death of the process."""
+"""The composition root: settings -> routes -> server -> listeners; what begins, changes and ends them."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import httpx
 
 from proxy import places, plugins
-from proxy.admin import Admin, Facts
+from proxy.admin import Admin, Facts, Problems, Workers, problems
 from proxy.clock import Clock
 from proxy.config import Settings, TokenSettings
 from proxy.errors import ConfigError, CountersignError, SecretError
@@ -27,8 +26,23 @@ from proxy.listeners import Listener
 from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.places import PROXY, Place
+from proxy.report import Report
 from proxy.stores import Store
 from proxy.transport.tls import forget as forget_contexts
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all processes that serve together have in common.
+
+    Attributes:
+        started: when they were, epoch seconds.
+        admin_token: of the admin listener, where none is configured.
+
+    """
+
+    started: float
+    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class App:
         settings: the first configuration.
         log: what it says.
         reread: reads the configuration again, for a reload.
+        common: what it has in common with others that serve together with it.
+        workers: they and this one; None if there are no others.
 
     """
 
@@ -63,12 +79,14 @@ class App:
         clock: Clock | None = None,
         random: Random | None = None,
         reread: Callable[[], Settings] | None = None,
+        common: Common | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.log = log
         self.clock = clock or Clock()
         self._reread = reread
         self._settings = settings
-        self.metrics = Metrics(lambda: self._server.connections.busy, lambda: self._now.expiries())
+        self.metrics = Metrics(lambda: self.busy, lambda: self._now.expiries())
         self._surroundings = Surroundings(
             self.clock,
             random or Random(),  # noqa: S311  # jitter
@@ -78,8 +96,9 @@ class App:
         )
         self._listeners: dict[Place, Listener] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._generated_token = secrets.token_urlsafe(24)
-        self._admin_token = self._generated_token
+        self._common = common or Common(self.clock.time())
+        self._workers = workers
+        self._admin_token = self._common.admin_token
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -96,10 +115,9 @@ class App:
         self._server = Server(self._forward, settings.server, self.clock, self._observe)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
-            lambda: len(self._server.connections),
-            self.metrics,
+            self if self._workers is None else self._workers,
             self.clock,
-            self.clock.time(),
+            self._common.started,
         )
         quiet = ConnectionSettings(connections=64)
         self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None)
@@ -130,7 +148,7 @@ class App:
     async def _admin_token_of(self, settings: Settings) -> str:
         configured = settings.server.admin_token
         try:
-            return self._generated_token if configured is None else await configured.get()
+            return self._common.admin_token if configured is None else await configured.get()
         except SecretError as failure:
             raise ConfigError(f"server.admin_token: {failure}") from None
 
@@ -148,6 +166,11 @@ class App:
         return places.shown(self._listeners)
 
     @property
+    def busy(self) -> int:
+        """How many requests are under way."""
+        return self._server.connections.busy
+
+    @property
     def settings(self) -> Settings:
         """The configuration that holds now."""
         return self._settings
@@ -160,7 +183,7 @@ class App:
     @property
     def status_url(self) -> str | None:
         """The status page's address; with a token only if that was made here."""
-        return places.status_url(self._listeners, self._settings, self._generated_token)
+        return places.status_url(self._listeners, self._settings, self._common.admin_token)
 
     # -- requests ------------------------------------------------------------------------------------
 
@@ -192,6 +215,27 @@ class App:
     def _admin(self, settings: Settings) -> Admin:
         guard = Guard(allowed_hosts=settings.server.allowed_hosts)
         return Admin(guard, lambda: self._admin_token, self._facts)
+
+    # -- what it tells of itself ---------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """Return what is true of it now."""
+        routes = self.routes
+        return Report(
+            self.metrics.families(),
+            1,
+            len(self._server.connections),
+            {route.name: expiry for route in routes if (expiry := route.scheme.expires_at()) is not None},
+            {route.name: route.exchange.gate.remaining() for route in routes},
+        )
+
+    async def reports(self) -> list[Report]:
+        """As `Workers.reports`, of one that has no others."""
+        return [self.report()]
+
+    async def problems(self) -> list[Problems]:
+        """As `Workers.problems`, of one that has no others."""
+        return [await problems(self.routes)]
 
     # -- reload --------------------------------------------------------------------------------------
 
@@ -259,45 +303,19 @@ class App:
 
     # -- death ---------------------------------------------------------------------------------------
 
-    async def serve_until_signal(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads.
-
-        Args:
-            ready: called when signals are heeded, which is when others may be told that it serves.
-
-        """
-        loop = asyncio.get_running_loop()
-        first, second = asyncio.Event(), asyncio.Event()
-        reload_wanted = asyncio.Event()
-
-        def stop() -> None:
-            (second if first.is_set() else first).set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
-        ready()
-        reloading = asyncio.create_task(self._reload_when(reload_wanted), name="reload")
-        await first.wait()
-        reloading.cancel()
+    async def end(self, at_once: asyncio.Event) -> None:
+        """Drain, for no longer than until `at_once` is set, and end."""
         draining = asyncio.create_task(self.drain(), name="drain")
-        at_once = asyncio.create_task(second.wait(), name="second signal")
-        await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
+        waiting = asyncio.create_task(at_once.wait(), name="end at once")
+        await asyncio.wait((draining, waiting), return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
-        at_once.cancel()
+        waiting.cancel()
         with suppress(asyncio.CancelledError):
             await draining
         await self.aclose()
 
-    async def _reload_when(self, wanted: asyncio.Event) -> None:
-        while True:
-            await wanted.wait()
-            wanted.clear()
-            await self.reload()
-
     async def drain(self) -> None:
         """Accept nobody any more, and let what is in flight come to its end."""
-        self.log.info("stopping", in_progress=self._server.connections.busy)
         for (role, _), listener in self._listeners.items():
             if role == PROXY:
                 listener.close()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from proxy.gateway import Story
 
+Family = Metric
+"""A name with its samples."""
+
+_EXPIRES = "countersign_token_expires_at_seconds"
 # Others are counted as one: a client may make up as many as it likes.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -31,7 +37,7 @@ class Metrics:
     ) -> None:
         # When a series began says nothing that the process's start does not.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
-        self.registry = registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "countersign_requests", "Requests answered", ["route", "method", "status"], registry=registry
         )
@@ -87,9 +93,9 @@ class Metrics:
         """Count a token request."""
         self._renewals.labels(credential, outcome).inc()
 
-    def text(self) -> bytes:
-        """Return all of them in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def families(self) -> tuple[Family, ...]:
+        """Return what has been counted so far."""
+        return tuple(self._registry.collect())
 
 
 class _Expiries(Collector):
@@ -97,9 +103,49 @@ class _Expiries(Collector):
         self._expiries = expiries
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "countersign_token_expires_at_seconds", "When the token expires (epoch)", labels=["credential"]
-        )
+        family = GaugeMetricFamily(_EXPIRES, "When the token expires (epoch)", labels=["credential"])
         for credential, expiry in self._expiries():
             family.add_metric([credential], expiry)
         yield family
+
+
+# -- several processes -------------------------------------------------------------------------------------
+
+
+def summed(each: Iterable[Iterable[Family]]) -> tuple[Family, ...]:
+    """Return the sum over processes, each with its families; of when a token expires, the latest."""
+    found: dict[str, Family] = {}
+    values: dict[str, dict[tuple[str, frozenset[tuple[str, str]]], Sample]] = {}
+    for family in itertools.chain.from_iterable(each):
+        found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+        known = values.setdefault(family.name, {})
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            if key in known:
+                pair = (known[key].value, sample.value)
+                known[key] = sample._replace(value=max(pair) if family.name == _EXPIRES else sum(pair))
+            else:
+                known[key] = sample
+    for name, family in found.items():
+        family.samples = list(values[name].values())
+    return tuple(found.values())
+
+
+def counters(families: Iterable[Family]) -> tuple[Family, ...]:
+    """Return those that only ever grow."""
+    return tuple(family for family in families if family.type in ("counter", "histogram"))
+
+
+def text(families: Iterable[Family]) -> bytes:
+    """Return families in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Told(families))
+    return generate_latest(registry)
+
+
+class _Told(Collector):
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +197,7 @@ async def test_a_reload_that_fails_leaves_the_old_store_in_use(tmp_path: Path) -
 # -- the end ---------------------------------------------------------------------------------------------
 
 
-async def test_a_signal_drains_and_a_second_one_ends_at_once() -> None:
+async def test_what_is_under_way_is_cut_short_when_the_end_is_wanted_at_once() -> None:
     asked = asyncio.Event()
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -210,31 +208,18 @@ async def test_a_signal_drains_and_a_second_one_ends_at_once() -> None:
     async with raw_server(never) as port:
         app = App(settings(f"http://127.0.0.1:{port}", shutdown_grace="1h"), Log(io.StringIO()))
         await app.start()
-        serving = asyncio.create_task(app.serve_until_signal())
         request = asyncio.create_task(get(app.addresses[0]))
         await asked.wait()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0.05)
-        assert not serving.done()
-        os.kill(os.getpid(), signal.SIGTERM)
+        assert app.busy == 1
+        at_once = asyncio.Event()
+        ending = asyncio.create_task(app.end(at_once))
+        await asyncio.sleep(0.02)
+        assert not ending.done()
+        at_once.set()
         async with asyncio.timeout(5):
-            await serving
+            await ending
         with pytest.raises(httpx.HTTPError):
             await request
-
-
-async def test_sighup_reloads() -> None:
-    case = Reloading(settings())
-    await case.app.start()
-    serving = asyncio.create_task(case.app.serve_until_signal())
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), signal.SIGHUP)
-    async with asyncio.timeout(5):
-        while "reloaded" not in case.lines.getvalue():
-            await asyncio.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
-    async with asyncio.timeout(5):
-        await serving
 
 
 async def test_a_defect_is_told_by_its_place_and_not_by_its_text() -> None:

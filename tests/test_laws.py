@@ -29,13 +29,14 @@ LAYERS = (
      "proxy.plugins", "proxy.values", "proxy.waiting"),
     ("proxy.keys", "proxy.layers", "proxy.listeners", "proxy.log", "proxy.metrics", "proxy.secrets", "proxy.stores",
      "proxy.transport"),
-    ("proxy.tokens",),
+    ("proxy.report", "proxy.tokens"),
     ("proxy.credentials",),
     ("proxy.gateway.*",),
     ("proxy.consistency",),
     ("proxy.admin", "proxy.config"),
     ("proxy.generation", "proxy.places"),
     ("proxy.app",),
+    ("proxy.life",),
     ("proxy.cli",),
     ("proxy.__main__",),
 )  # fmt: skip
@@ -56,7 +57,6 @@ FAMILIES: dict[str, type | None] = {
 # Who imports a plug-in by name all the same, and why.
 BY_NAME = {
     ("proxy.config", "proxy.stores.file"): "where the file is by default stands in the schema",
-    ("proxy.cli.check", "proxy.admin.health"): "asks of a credential what /readyz asks",
     ("proxy.cli.check", "proxy.admin.status"): "names a route's match as the status page does",
     ("proxy.cli.run", "proxy.admin.status"): "names a route's match as the status page does",
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+
 from proxy.gateway import Story
-from proxy.metrics import Metrics
+from proxy.metrics import Metrics, counters, summed, text
 
 
 def story(**facts: object) -> Story:
@@ -14,7 +16,7 @@ def story(**facts: object) -> Story:
 
 
 def lines(metrics: Metrics) -> list[str]:
-    return [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
+    return [line for line in text(metrics.families()).decode().splitlines() if not line.startswith("#")]
 
 
 def test_the_names_that_dashboards_know() -> None:
@@ -63,3 +65,47 @@ def test_hostile_names_are_escaped() -> None:
     metrics = Metrics()
     metrics.request(story(route='a"\n}evil 1'), 0)
     assert 'countersign_requests_total{method="GET",route="a\\"\\n}evil 1",status="200"} 1.0' in lines(metrics)
+
+
+# -- several processes -------------------------------------------------------------------------------------
+
+
+def test_what_several_processes_have_counted_is_added() -> None:
+    one, two = Metrics(lambda: 3, lambda: [("github", 5.0), ("x", 1.0)]), Metrics(lambda: 4, lambda: [("github", 4.0)])
+    one.request(story(outcomes=["2xx"]), 0.2)
+    two.request(story(outcomes=["2xx"]), 0.003)
+    two.request(story(status=404, waited=2.5), 0.003)
+    found = text(summed([one.families(), two.families()])).decode().splitlines()
+    for line in (
+        "# TYPE countersign_requests_total counter",
+        'countersign_requests_total{method="GET",route="a",status="200"} 2.0',
+        'countersign_requests_total{method="GET",route="a",status="404"} 1.0',
+        "# TYPE countersign_request_duration_seconds histogram",
+        'countersign_request_duration_seconds_bucket{le="0.005"} 2.0',
+        'countersign_request_duration_seconds_bucket{le="+Inf"} 3.0',
+        "countersign_request_duration_seconds_count 3.0",
+        "countersign_requests_in_progress 7.0",
+        "countersign_throttle_wait_seconds_total 2.5",
+        'countersign_token_expires_at_seconds{credential="github"} 5.0',
+        'countersign_token_expires_at_seconds{credential="x"} 1.0',
+    ):
+        assert line in found
+
+
+def test_one_process_alone_is_told_as_it_is() -> None:
+    metrics = Metrics(lambda: 3, lambda: [("github", 5.0)])
+    metrics.request(story(outcomes=["2xx"]), 0.2)
+    assert text(summed([metrics.families()])) == text(metrics.families())
+
+
+def test_what_only_grows() -> None:
+    names = [family.name for family in counters(Metrics(lambda: 3, lambda: [("github", 5.0)]).families())]
+    assert "countersign_requests" in names
+    assert "countersign_request_duration_seconds" in names
+    assert not {"countersign_requests_in_progress", "countersign_token_expires_at_seconds"} & set(names)
+
+
+def test_a_process_can_send_it_to_another() -> None:
+    metrics = Metrics()
+    metrics.request(story(), 0.2)
+    assert text(pickle.loads(pickle.dumps(metrics.families()))) == text(metrics.families())

@@ -5,22 +5,45 @@ A page is found by its path; what it may know of the process stands in `Facts`.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 from urllib.parse import parse_qs
 
 from proxy import plugins
 from proxy.clock import Clock
-from proxy.errors import AdminTokenNeeded, InternalError, MethodDenied, Misdirected, NoRoute, ProxyError
+from proxy.errors import (
+    AdminTokenNeeded,
+    CountersignError,
+    InternalError,
+    MethodDenied,
+    Misdirected,
+    NoRoute,
+    ProxyError,
+)
 from proxy.gateway import Answer, Inbound
 from proxy.gateway.guard import Guard
 from proxy.gateway.headers import Head, read
-from proxy.gateway.problem import problem
+from proxy.gateway.problem import problem as answer_of
 from proxy.gateway.route import Route
-from proxy.metrics import Metrics
+from proxy.report import Report
+
+Problems = Mapping[str, str]
+"""Why a route's credential can't be had, by the route's name."""
+PATIENCE = 10.0  # seconds for all credentials together
+
+
+class Workers(Protocol):
+    """The processes that serve together, this one included."""
+
+    async def reports(self) -> Iterable[Report]:
+        """What each of them tells of itself."""
+
+    async def problems(self) -> Iterable[Problems | None]:
+        """What keeps each of them from being ready; None of one that does not answer."""
 
 
 @dataclass(slots=True)
@@ -29,16 +52,14 @@ class Facts:
 
     Attributes:
         routes: those of the current configuration.
-        listens: addresses as users can use them.
-        connections: how many clients are connected.
         started: epoch seconds.
+        listens: addresses as users can use them.
         reloaded: what came of the last reload, empty if there was none.
 
     """
 
     routes: Callable[[], Sequence[Route]]
-    connections: Callable[[], int]
-    metrics: Metrics
+    workers: Workers
     clock: Clock
     started: float
     listens: tuple[str, ...] = ()
@@ -70,6 +91,27 @@ def credential_name(route: Route) -> str:
     return credential if isinstance(credential, str) else f"{credential.type} (inline)"
 
 
+async def problems(routes: Iterable[Route]) -> Problems:
+    """Return why credentials can't be had; those are missing that can."""
+    routes = list(routes)
+    texts = await asyncio.gather(*(problem(route) for route in routes))
+    return {route.name: text for route, text in zip(routes, texts, strict=True) if text}
+
+
+async def problem(route: Route) -> str:
+    """Return why a route's credential can't be had; empty if it can."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await route.scheme.ready()
+    except CountersignError as failure:
+        return str(failure)
+    except TimeoutError:
+        return f"not within {PATIENCE:.0f} s"
+    except Exception as failure:  # noqa: BLE001  # a stranger's httpx.Auth; its text may repeat what is secret
+        return f"failed with {type(failure).__name__}"
+    return ""
+
+
 _ALLOW = ((b"Allow", b"GET, HEAD"),)
 _ALWAYS = [
     (b"Cache-Control", b"no-store"),
@@ -94,9 +136,9 @@ class Admin:
         try:
             return await self._page(inbound)
         except ProxyError as error:
-            return problem(error, inbound.story)
+            return answer_of(error, inbound.story)
         except Exception:  # noqa: BLE001  # the last line of defence; a page must not show a traceback
-            return problem(InternalError(), inbound.story)
+            return answer_of(InternalError(), inbound.story)
 
     async def _page(self, inbound: Inbound) -> Answer:
         head = read(inbound.headers)
@@ -127,4 +169,4 @@ class Admin:
             )
 
 
-__all__ = ["Admin", "Facts", "Page", "credential_name"]
+__all__ = ["Admin", "Facts", "Page", "Problems", "Workers", "credential_name", "problem", "problems"]

@@ -1,4 +1,4 @@
-"""The counters, for Prometheus."""
+"""The counters of all workers, for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from proxy.admin import Facts, Page
 from proxy.gateway import Answer
+from proxy.metrics import text
+from proxy.report import total
 
 
 class MetricsPage(Page):
@@ -17,4 +19,4 @@ class MetricsPage(Page):
     async def answer(self, facts: Facts) -> Answer:
         """As `Page.answer`."""
         kind = b"text/plain; version=0.0.4; charset=utf-8"
-        return Answer(200, [(b"Content-Type", kind)], facts.metrics.text())
+        return Answer(200, [(b"Content-Type", kind)], text(total(await facts.workers.reports()).families))

@@ -14,6 +14,7 @@ from proxy.admin import Facts, Page, credential_name
 from proxy.gateway import Answer
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings
+from proxy.report import Report, total
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -34,7 +35,7 @@ class StatusApi(Page):
 
     async def answer(self, facts: Facts) -> Answer:
         """As `Page.answer`."""
-        body = json.dumps(status(facts), indent=2).encode() + b"\n"
+        body = json.dumps(await status(facts), indent=2).encode() + b"\n"
         return Answer(200, [(b"Content-Type", b"application/json")], body)
 
 
@@ -46,34 +47,36 @@ class StatusPage(Page):
 
     async def answer(self, facts: Facts) -> Answer:
         """As `Page.answer`."""
-        return Answer(200, [(b"Content-Type", b"text/html; charset=utf-8")], _page(status(facts)).encode())
+        return Answer(200, [(b"Content-Type", b"text/html; charset=utf-8")], _page(await status(facts)).encode())
 
 
-def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
+async def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
     """Return what there is to know; nothing secret is in it."""
     routes = facts.routes()
+    report = total(await facts.workers.reports())
     return {
         "version": __version__,
         "started": _date(facts.started),
         "uptime_seconds": round(facts.clock.time() - facts.started),
         "reload": facts.reloaded or None,
         "listens": list(facts.listens),
-        "connections": facts.connections(),
-        "routes": [_route(route) for route in routes],
-        "requests": _counts(facts),
+        "workers": report.processes,
+        "connections": report.connections,
+        "routes": [_route(route, report) for route in routes],
+        "requests": _counts(report),
     }
 
 
-def _route(route: Route) -> dict[str, Any]:  # Any: JSON
+def _route(route: Route, report: Report) -> dict[str, Any]:  # Any: JSON
     settings = route.settings
-    expiry = route.scheme.expires_at()
+    expiry = report.expires.get(route.name)
     return {
         "name": route.name,
         "matches": matches(settings),
         "upstream": str(settings.upstream),
         "credential": credential_name(route),
         "token_expires": None if expiry is None else _date(expiry),
-        "throttled_seconds": round(route.exchange.gate.remaining(), 1),
+        "throttled_seconds": round(report.throttled.get(route.name, 0.0), 1),
     }
 
 
@@ -83,10 +86,10 @@ def matches(settings: RouteSettings) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _counts(facts: Facts) -> list[dict[str, Any]]:  # Any: JSON
+def _counts(report: Report) -> list[dict[str, Any]]:  # Any: JSON
     return [
         {**sample.labels, "count": int(sample.value)}
-        for family in facts.metrics.registry.collect()
+        for family in report.families
         if family.name == "countersign_requests"
         for sample in family.samples
         if sample.name.endswith("_total")
@@ -101,7 +104,7 @@ def _date(seconds: float) -> str:
 def _page(data: dict[str, Any]) -> str:  # Any: JSON
     facts = {
         key: data[key]
-        for key in ("version", "started", "uptime_seconds", "connections", "reload")
+        for key in ("version", "started", "uptime_seconds", "workers", "connections", "reload")
         if data[key] is not None
     }
     facts["listens"] = ", ".join(data["listens"])

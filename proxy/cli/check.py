@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from proxy.admin import credential_name
-from proxy.admin.health import problem
+from proxy.admin import credential_name, problem
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, told

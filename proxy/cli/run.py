@@ -17,6 +17,7 @@ from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import Table
+from proxy.life import serve_until_signal
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.mistakes import dotted
@@ -169,7 +170,7 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
     # Beside the serving: a secret's command may take its time, and signals must not wait for it.
     warning = asyncio.create_task(warn_of_secrets(app, log), name="secrets")
     try:
-        await app.serve_until_signal(ready)
+        await serve_until_signal(app, ready)
     finally:
         warning.cancel()
         with suppress(asyncio.CancelledError):

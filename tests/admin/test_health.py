@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from proxy.admin import health
-from proxy.admin.health import problem
+from proxy import admin as pages
+from proxy.admin import problem
 from proxy.credentials import Scheme
 
 from .conftest import Admin
@@ -85,5 +85,5 @@ async def test_a_credential_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         async def ready(self) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(health, "PATIENCE", 0.01)
+    monkeypatch.setattr(pages, "PATIENCE", 0.01)
     assert await problem(Route(Hanging())) == "not within 0 s"  # type: ignore[arg-type]  # all it needs

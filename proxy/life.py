@@ -1,0 +1,42 @@
+"""The life of a process that serves alone: the signals that reload and end it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from proxy.app import App
+
+
+async def serve_until_signal(app: App, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads.
+
+    Args:
+        app: what serves, and does so already.
+        ready: called when signals are heeded, which is when others may be told that it serves.
+
+    """
+    loop = asyncio.get_running_loop()
+    first, second = asyncio.Event(), asyncio.Event()
+    reload_wanted = asyncio.Event()
+
+    def stop() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
+    ready()
+    reloading = asyncio.create_task(_reload_when(reload_wanted, app), name="reload")
+    await first.wait()
+    reloading.cancel()
+    app.log.info("stopping", in_progress=app.busy)
+    await app.end(second)
+
+
+async def _reload_when(wanted: asyncio.Event, app: App) -> None:
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        await app.reload()

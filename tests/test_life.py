@@ -1,0 +1,55 @@
+"""The signals that a process heeds."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+
+import httpx
+import pytest
+
+from proxy.app import App
+from proxy.life import serve_until_signal
+from proxy.log import Log
+from tests.doubles import raw_server, read_head
+from tests.test_app import Reloading, get, settings
+
+
+async def test_a_signal_drains_and_a_second_one_ends_at_once() -> None:
+    asked = asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with raw_server(never) as port:
+        app = App(settings(f"http://127.0.0.1:{port}", shutdown_grace="1h"), Log(io.StringIO()))
+        await app.start()
+        serving = asyncio.create_task(serve_until_signal(app))
+        request = asyncio.create_task(get(app.addresses[0]))
+        await asked.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await serving
+        with pytest.raises(httpx.HTTPError):
+            await request
+
+
+async def test_sighup_reloads() -> None:
+    case = Reloading(settings())
+    await case.app.start()
+    serving = asyncio.create_task(serve_until_signal(case.app))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(5):
+        while "reloaded" not in case.lines.getvalue():
+            await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(5):
+        await serving
