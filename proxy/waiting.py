@@ -1,4 +1,4 @@
-"""How long an HTTP answer says to wait (RFC 9110, section 10.2.3, and the rate limit fields that APIs send)."""
+"""Whether an HTTP answer says to wait, and how long (RFC 9110, section 10.2.3, and fields that APIs send)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ _EPOCH = 1e8  # a reset above is a date, below it is seconds from now
 _MILLISECONDS = 1e11  # and above this one in milliseconds
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d+)?")
 _RESETS = frozenset({b"ratelimit-reset", b"x-ratelimit-reset", b"x-rate-limit-reset"})
+
+
+def is_throttling(status: int, fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer means "too many requests" (RFC 6585, section 4, and what real APIs do)."""
+    if status == 429:
+        return True
+    if status not in (403, 503):
+        return False
+    names = {name.lower(): value for name, value in fields}
+    return b"retry-after" in names or (status == 403 and names.get(b"x-ratelimit-remaining", b"").strip() == b"0")
 
 
 def told_wait(fields: Sequence[tuple[bytes, bytes]], now: float) -> float | None:

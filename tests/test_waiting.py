@@ -1,4 +1,4 @@
-"""How long an answer says to wait."""
+"""Whether an answer says to wait, and how long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.waiting import told_wait, whole_seconds
+from proxy.waiting import is_throttling, told_wait, whole_seconds
 
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
@@ -114,3 +114,28 @@ def test_no_value_ever_raises_or_goes_back_in_time(value: bytes, name: bytes) ->
 @pytest.mark.parametrize(("seconds", "whole"), [(-5, 1), (0, 1), (0.01, 1), (1, 1), (1.01, 2), (30, 30), (1e9, 10**9)])
 def test_whole_seconds_are_rounded_up_and_never_zero(seconds: float, whole: int) -> None:
     assert whole_seconds(seconds) == whole
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "wanted"),
+    [
+        (429, [], True),
+        (429, [(b"Retry-After", b"garbage")], True),
+        (503, [], False),
+        (503, [(b"retry-after", b"1")], True),
+        (503, [(b"X-RateLimit-Remaining", b"0")], False),
+        (403, [], False),
+        (403, [(b"RETRY-AFTER", b"1")], True),
+        (403, [(b"X-RateLimit-Remaining", b"0")], True),
+        (403, [(b"x-ratelimit-remaining", b" 0 ")], True),
+        (403, [(b"X-RateLimit-Remaining", b"1")], False),
+        (403, [(b"X-RateLimit-Remaining", b"")], False),
+        (401, [(b"Retry-After", b"1")], False),
+        (500, [(b"Retry-After", b"1")], False),
+        (502, [(b"Retry-After", b"1")], False),
+        (200, [(b"Retry-After", b"1"), (b"X-RateLimit-Remaining", b"0")], False),
+        (301, [(b"Retry-After", b"1")], False),
+    ],
+)
+def test_what_means_too_many_requests(status: int, fields: list[tuple[bytes, bytes]], *, wanted: bool) -> None:
+    assert is_throttling(status, fields) is wanted

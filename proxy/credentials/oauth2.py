@@ -11,7 +11,8 @@ import httpx
 from pydantic import Field, model_validator
 
 from proxy import plugins
-from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
+from proxy.credentials import AUTHORIZATION, MASK, Context, Scheme
+from proxy.credentials._renewing import Renewable
 from proxy.errors import SecretError
 from proxy.secrets import Secret, Source
 from proxy.stores import Token
@@ -27,7 +28,7 @@ else:
     GrantName = Literal[tuple(GRANTS)]
 
 
-class OAuth2(Credential):
+class OAuth2(Renewable):
     """``type = "oauth2"``."""
 
     type: Literal["oauth2"]
@@ -95,7 +96,7 @@ class OAuth2Scheme(Scheme):
         token = await self.source.token()
         request.headers["Authorization"] = f"Bearer {token.access_token}"
         response = yield request
-        if response.status_code == 401:
+        if await self._settings.unauthorized.matches(response):
             token = await self.source.renew(token)
             request.headers["Authorization"] = f"Bearer {token.access_token}"
             request.extensions["notes"] = ["renewed token"]

@@ -27,12 +27,11 @@ from proxy.gateway.retry import (
     RetrySettings,
     after_failure,
     backoff,
-    is_throttling,
     may_repeat,
 )
 from proxy.gateway.throttle import Gate
 from proxy.gateway.upstream import Draft, Upstream, discard, keep
-from proxy.waiting import told_wait
+from proxy.waiting import is_throttling, told_wait
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
 _BARE = httpx.Auth()
@@ -168,7 +167,8 @@ class Exchange:
 
     def _close_gate(self, response: httpx.Response, draft: Draft, story: Story) -> bool:
         """Close the gate as the answer tells; say whether this request waits there for another attempt."""
-        wait = told_wait(response.headers.raw, self._clock.time())
+        # A credential that takes turns knows better: it has others.
+        wait = response.extensions.get("wait", told_wait(response.headers.raw, self._clock.time()))
         if wait is None:
             wait = backoff(story.attempts, self._retry, self._random)
         self.gate.close(wait)

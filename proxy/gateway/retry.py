@@ -6,7 +6,6 @@ client gave an ``Idempotency-Key``. A 429 says that it was not executed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 from typing import Annotated
 
@@ -42,16 +41,6 @@ class RetrySettings(Model):
     statuses: Statuses = (502, 503, 504)
     methods: Methods = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
     budget: Share = 0.2
-
-
-def is_throttling(status: int, fields: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether an answer means "too many requests" (RFC 6585, section 4, and what real APIs do)."""
-    if status == 429:
-        return True
-    if status not in (403, 503):
-        return False
-    names = {name.lower(): value for name, value in fields}
-    return b"retry-after" in names or (status == 403 and names.get(b"x-ratelimit-remaining", b"").strip() == b"0")
 
 
 def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -> bool:

@@ -7,7 +7,6 @@ about a repetition: was anything sent, had the connection been used before, had 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from proxy.errors import LoopDetected, UpstreamError
 from proxy.gateway import RawHeaders
 from proxy.gateway.body import NO_BODY, Body, NoBody
 from proxy.gateway.rewrite import plain_authority
+from proxy.transport.kept import Kept
 from proxy.transport.messages import raw_request
 
 KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its connection
@@ -95,25 +95,6 @@ class Upstream:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
-
-
-class Kept(httpx.AsyncByteStream):
-    """An answer's body of which the start has been read already."""
-
-    def __init__(self, start: bytes, rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream) -> None:
-        self._start = start
-        self._rest = rest
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._start:
-            yield self._start
-        async for piece in self._rest:
-            yield piece
-
-    async def aclose(self) -> None:
-        """Close what has not been read."""
-        await self._stream.aclose()
 
 
 async def keep(response: httpx.Response) -> httpx.Response:

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any
-
-import httpx
 import pytest
-from pydantic import ValidationError
 
 from proxy.credentials import Scheme
-from proxy.errors import CredentialError, SecretError
-from tests.credentials.doubles import URL, Bench, applied, build, draft, parse, request, values
+from proxy.errors import CredentialError
+from tests.credentials.doubles import Bench, applied, build, content, draft
 from tests.doubles import Script, answer
 
 NAMES = {"type": "fallback", "credentials": ["a", "b", "c"]}
@@ -76,34 +71,6 @@ async def test_a_401_is_handed_on_if_the_others_can_not_be_had() -> None:
     assert bench.sent("Authorization") == [b"Bearer A"]
 
 
-async def test_each_begins_with_the_request_as_it_was() -> None:
-    query = build({"type": "api_key", "name": "k", "value": "v", "in": "query"})
-    field = build({"type": "api_key", "name": "X-Key", "value": "ä"})
-    bench = Bench(three(a=query, b=field), 401, 401, 200)
-    await bench(draft(fields=[(b"X-Ml", b"\xfc")]))
-    first, second, third = bench.api.requests
-    assert [each.extensions["target"] for each in bench.api.requests] == [b"/base/x?a=1&k=v", *[b"/base/x?a=1"] * 2]
-    assert [values(each, "X-Key") for each in (first, second, third)] == [[], ["ä".encode()], []]
-    assert [values(each, "X-Ml") for each in (first, second, third)] == [[b"\xfc"]] * 3
-    assert values(third, "Authorization") == [b"Bearer C"]
-
-
-class Redirecting(Scheme):
-    """One that sends its request elsewhere."""
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        request.url = httpx.URL("https://elsewhere.test/")
-        request.extensions.pop("target")
-        yield request
-
-
-async def test_one_that_goes_elsewhere_does_not_take_the_next_one_along() -> None:
-    bench = Bench(three(a=Redirecting()), 200, elsewhere=Script(401))
-    assert (await bench()).status_code == 200
-    assert (len(bench.elsewhere.requests), bench.sent("Authorization")) == (1, [b"Bearer B"])
-    assert bench.api.requests[0].url == URL
-
-
 async def test_a_member_renews_before_the_next_one_is_asked() -> None:
     issuer = Script(*(answer(200, [], b'{"access_token": "t%d"}' % number) for number in range(3)))
     oauth2 = build({"type": "oauth2", "grant": "client_credentials", "token_url": "https://issuer.test/t",
@@ -123,28 +90,11 @@ async def test_a_member_that_can_not_renew_is_passed_over() -> None:
     assert bench.sent("Authorization") == [b"Bearer t", b"Bearer B"]
 
 
-async def test_one_that_is_ready_is_enough() -> None:
-    await three(a=missing(), b=missing()).ready()
-    with pytest.raises(SecretError):
-        await three(a=missing(), b=missing(), c=missing()).ready()
-
-
-async def test_explaining_it_tells_which_one_comes_first() -> None:
-    to = request()
-    assert await three().explain(to) == {"credential": "a"}
-    assert values(to, "Authorization") == [b"Bearer ***"]
-
-
-def test_it_sets_what_any_of_them_sets() -> None:
-    key = build({"type": "api_key", "name": "X-Key", "value": "v"})
-    assert three(b=key).fields == {b"authorization", b"x-key"}
-
-
-@pytest.mark.parametrize("credentials", [[], ["a"], "a"])
-def test_one_alone_is_no_choice(credentials: Any) -> None:
-    with pytest.raises(ValidationError):
-        parse({"type": "fallback", "credentials": credentials})
-
-
-def test_an_environment_variable_may_name_them() -> None:
-    assert parse({"type": "fallback", "credentials": "a, b"}).named() == ("a", "b")
+async def test_unauthorized_says_when_the_next_one_is_asked() -> None:
+    table = {**NAMES, "unauthorized": {"status": [403], "body": "expired"}}
+    members = {"a": bearer("A"), "b": bearer("B"), "c": bearer("C")}
+    bench = Bench(build(table, others=members), answer(403, [], b"expired"), answer(403, [], b"not yours"), 401)
+    response = await bench()
+    assert (response.status_code, await content(response)) == (403, b"not yours")
+    assert (await bench()).status_code == 401
+    assert bench.sent("Authorization") == [b"Bearer A", b"Bearer B", b"Bearer B"]

@@ -25,7 +25,6 @@ from proxy.errors import (
     UpstreamProtocolError,
     WriteTimeout,
 )
-from proxy.gateway import RawHeaders
 from proxy.gateway.retry import (
     FREE,
     WINDOW,
@@ -33,34 +32,8 @@ from proxy.gateway.retry import (
     RetrySettings,
     after_failure,
     backoff,
-    is_throttling,
     may_repeat,
 )
-
-
-@pytest.mark.parametrize(
-    ("status", "fields", "wanted"),
-    [
-        (429, [], True),
-        (429, [(b"Retry-After", b"garbage")], True),
-        (503, [], False),
-        (503, [(b"retry-after", b"1")], True),
-        (503, [(b"X-RateLimit-Remaining", b"0")], False),
-        (403, [], False),
-        (403, [(b"RETRY-AFTER", b"1")], True),
-        (403, [(b"X-RateLimit-Remaining", b"0")], True),
-        (403, [(b"x-ratelimit-remaining", b" 0 ")], True),
-        (403, [(b"X-RateLimit-Remaining", b"1")], False),
-        (403, [(b"X-RateLimit-Remaining", b"")], False),
-        (401, [(b"Retry-After", b"1")], False),
-        (500, [(b"Retry-After", b"1")], False),
-        (502, [(b"Retry-After", b"1")], False),
-        (200, [(b"Retry-After", b"1"), (b"X-RateLimit-Remaining", b"0")], False),
-        (301, [(b"Retry-After", b"1")], False),
-    ],
-)
-def test_what_means_too_many_requests(status: int, fields: RawHeaders, *, wanted: bool) -> None:
-    assert is_throttling(status, fields) is wanted
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])

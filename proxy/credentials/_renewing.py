@@ -1,0 +1,126 @@
+"""Credentials that are a token: sent as a bearer token, and renewed when the API says that it is dead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+
+import httpx
+
+from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
+from proxy.credentials._unauthorized import Unauthorized
+from proxy.errors import CredentialError
+from proxy.stores import Token
+from proxy.tokens.source import TokenSource
+
+SHORTEST_REST, LONGEST_REST = 1.0, 60.0  # seconds
+
+
+class Renewable(Credential):
+    """What all types have that can renew."""
+
+    unauthorized: Unauthorized = Unauthorized()
+
+
+class TokenScheme(Scheme):
+    """Sends a token; one that the API refuses is renewed, once, and the request repeated.
+
+    An API that refuses even the new one is not what a renewal mends: the next one then waits, longer each time, so
+    that a dead credential neither hammers its server nor locks an account.
+    """
+
+    fields = AUTHORIZATION
+
+    def __init__(self, settings: Renewable, context: Context, refresh_before: float) -> None:
+        self._settings = settings
+        self._name = context.name
+        self._clock = context.clock
+        self._useless: Token | None = None  # the last one that was refused as soon as it was had
+        self._useless_times = 0
+        self._rest_until = 0.0
+        self.source = TokenSource(context.name, self._store_key, self._fetch, context.tokens, refresh_before)
+
+    # -- what a type says ----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def facts(self) -> list[object]:
+        """Return all that tells this token from others, as JSON knows it: another configuration never meets it.
+
+        Raises:
+            SecretError: a secret can't be had.
+
+        """
+
+    @abstractmethod
+    async def fetch(self) -> Token:
+        """Get a token.
+
+        Raises:
+            SecretError, ProxyError: it can't be had.
+
+        """
+
+    def put(self, request: httpx.Request, token: Token) -> None:
+        """Put `token` on `request`."""
+        request.headers["Authorization"] = f"Bearer {token.access_token}"
+
+    # -- the flow ------------------------------------------------------------------------------------
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As ``httpx.Auth``."""
+        token = await self.source.token()
+        self.put(request, token)
+        response = yield request
+        if not await self._settings.unauthorized.matches(response):
+            return
+        renewed = await self._renewed(token)
+        self.put(request, renewed)
+        request.extensions["notes"] = ["renewed token"]
+        response = yield request
+        if await self._settings.unauthorized.matches(response):
+            self._note_useless(renewed)
+        else:
+            self._useless_times = 0
+
+    async def _renewed(self, refused: Token) -> Token:
+        if refused is self._useless and self._clock.monotonic() < self._rest_until:
+            raise CredentialError("the API refused a new token a moment ago")
+        return await self.source.renew(refused)
+
+    def _note_useless(self, token: Token) -> None:
+        if token is self._useless:
+            return  # many requests were sent with it
+        self._useless = token
+        rest = min(SHORTEST_REST * 2**self._useless_times, LONGEST_REST)
+        self._useless_times = min(self._useless_times + 1, 10)
+        self._rest_until = self._clock.monotonic() + rest
+
+    # -- the source ----------------------------------------------------------------------------------
+
+    async def _fetch(self, refresh_token: str | None) -> Token:  # noqa: ARG002  # no such type has one
+        return await self.fetch()
+
+    async def _store_key(self) -> str:
+        digest = hashlib.sha256(json.dumps(await self.facts()).encode()).hexdigest()[:12]
+        return f"{self._name}-{digest}"
+
+    async def ready(self) -> None:
+        """As `Scheme.ready`."""
+        await self.source.token()
+
+    def expires_at(self) -> float | None:
+        """As `Scheme.expires_at`."""
+        return self.source.current.expires_at if self.source.current else None
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`: fetches nothing."""
+        for _, secret in self._settings.secrets():
+            await secret.get()
+        request.headers["Authorization"] = f"Bearer {MASK}"
+        return {}
+
+    async def aclose(self) -> None:
+        """As `Scheme.aclose`."""
+        await self.source.aclose()
