@@ -28,6 +28,7 @@ from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source, is_secret_table
 from proxy.stores import Store
 from proxy.stores.file import default_path
+from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Model, split_words
 
 if TYPE_CHECKING:
@@ -140,6 +141,15 @@ class Settings(BaseSettings):
         for path, credential in self._used():
             yield from (((*path, key), source) for key, source in credential.secrets())
 
+    def certificates(self) -> Iterator[tuple[KeyPath, TlsSettings]]:
+        """Key path and settings of every ``tls``: of routes, and of credentials that have one."""
+        for name, route in self.routes.items():
+            yield ("routes", name, "tls"), route.tls
+        for path, credential in self._used():
+            tls = getattr(credential, "tls", None)
+            if isinstance(tls, TlsSettings):
+                yield (*path, "tls"), tls
+
     def _used(self) -> Iterator[tuple[KeyPath, Credential]]:
         for name, credential in self.credentials.items():
             yield ("credentials", name), credential
@@ -224,7 +234,7 @@ def _inconsistent(settings: Settings, found: set[Mistake], table: Table, layers:
     secrets = [path for path, _ in settings.secrets()]
     yield from consistency.overlaps(routes, server.listen, server.admin)
     yield from consistency.cycles(settings.credentials)
-    yield from consistency.certificates(routes)
+    yield from consistency.certificates(settings.certificates())
     yield from consistency.empty(secrets, table)
     for layer in layers:
         if layer.file is not None:

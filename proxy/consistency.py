@@ -119,10 +119,9 @@ def _at(table: Table, path: KeyPath) -> object:
     return value
 
 
-def certificates(routes: Mapping[str, RouteSettings]) -> Iterator[Mistake]:
+def certificates(tables: Iterable[tuple[KeyPath, TlsSettings]]) -> Iterator[Mistake]:
     """Files that are missing, or no certificates."""
-    for name, route in routes.items():
-        path, tls = ("routes", name, "tls"), route.tls
+    for path, tls in tables:
         missing = [key for key in ("ca", "cert", "key") if not _exists(getattr(tls, key))]
         yield from (Mistake((*path, key), "there is no such file; right would be a PEM file") for key in missing)
         if tls.key is not None and tls.cert is None:

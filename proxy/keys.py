@@ -44,24 +44,25 @@ class SigningKey:
         self.key_id = key_id
 
     @classmethod
-    def load(cls, text: str, algorithm: Algorithm | None = None) -> SigningKey:
+    def load(cls, text: str, algorithm: Algorithm | None = None, key_id: str | None = None) -> SigningKey:
         """Take a private key from PEM (PKCS #8, PKCS #1, SEC 1) or a JWK.
 
         Args:
             text: the key; a PEM's line breaks may be written as ``\\n``.
             algorithm: what to sign by; None for what a JWK says or the kind of the key suggests.
+            key_id: what it is named; None for what a JWK says.
 
         Raises:
             SecretError: it is no such key, is too weak, or signs by other algorithms. Nothing of it is repeated.
 
         """
         is_jwk = text.lstrip().startswith("{")
-        key, told, key_id = _from_jwk(text) if is_jwk else (_from_pem(text), None, None)
+        key, told, named = _from_jwk(text) if is_jwk else (_from_pem(text), None, None)
         possible = _algorithms(key)
         chosen = algorithm or told or possible[0]
         if chosen not in possible:
             raise SecretError(f"the key does not sign by {chosen}; right would be {' or '.join(possible)}")
-        return cls(key, chosen, key_id)
+        return cls(key, chosen, key_id or named)
 
     @classmethod
     def shared(cls, secret: str, algorithm: Algorithm | None = None) -> SigningKey:

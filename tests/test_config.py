@@ -336,8 +336,8 @@ OF_CREDENTIALS = [
     ('type = "python"\nclass = "nope.nope:X"', "class: can't be imported (ModuleNotFoundError)"),
     ('type = "hmac"\nsecret = { env = "X" }\nstring_to_sign = "{methd}"\nheaders = { X = "{signature}" }',
      "string_to_sign: no such field {methd}; right would be {method}"),
-    ('type = "oauth2"\ngrant = "device_code"\ntoken_url = "https://x/t"\nclient_id = "x"\nclient_secret = "x"',
-     "grant: is not allowed; right would be one of client_credentials, password, refresh_token"),
+    ('type = "oauth2"\ngrant = "passwort"\ntoken_url = "https://x/t"\nclient_id = "x"\nclient_secret = "x"',
+     "grant: is not allowed; right would be password"),
 ]  # fmt: skip
 
 
@@ -548,6 +548,12 @@ def test_every_place_of_a_literal_secret_is_judged(told: Told) -> None:
     text += f'credential = {{ type = "bearer", token = "{CANARY}" }}'
     paths = [line.partition(":")[0] for line in told(text, 0o644)]
     assert paths == ["routes.a.credential.token", "server.admin_token", "server.client_token", "tokens.key"]
+
+
+def test_files_of_a_credential_that_are_no_certificates(told: Told) -> None:
+    text = 'credential = { type = "oauth2", grant = "client_credentials", token_url = "https://x.test/", '
+    text += 'client_id = "i", client_auth = "tls", tls = { cert = "/nowhere" } }'
+    assert told(BASE + text) == ["routes.a.credential.tls.cert: there is no such file; right would be a PEM file"]
 
 
 def test_files_that_are_no_certificates(told: Told, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_a_jwk_names_itself_and_its_algorithm() -> None:
     assert (key.algorithm, key.key_id) == ("PS384", "k1")
     header, _ = verified(key.sign({}), public(PRIVATE["RS256"]), "PS384")
     assert header == {"alg": "PS384", "typ": "JWT", "kid": "k1"}
-    assert SigningKey.load(json.dumps(table), "RS256").algorithm == "RS256"
+    other = SigningKey.load(json.dumps(table), "RS256", "k2")
+    assert (other.algorithm, other.key_id) == ("RS256", "k2")
 
 
 def test_ed448_signs_too() -> None:

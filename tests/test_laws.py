@@ -19,6 +19,7 @@ from proxy.listeners import Listener
 from proxy.secrets import Source
 from proxy.stores import Store
 from proxy.tokens import Grant
+from proxy.tokens.clients import ClientAuthentication
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,6 +53,7 @@ FAMILIES: dict[str, type | None] = {
     "proxy.secrets": Source,
     "proxy.stores": Store,
     "proxy.tokens": Grant,
+    "proxy.tokens.clients": ClientAuthentication,
 }
 
 # Who imports a plug-in by name all the same, and why.

@@ -7,13 +7,17 @@ wants to hear of renewals.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 
 from proxy.clock import Clock
+from proxy.errors import CredentialError, SecretError
+from proxy.keys import SigningKey
+from proxy.secrets import Source
+from proxy.tokens.settings import ClientSettings
 
 if TYPE_CHECKING:
     from proxy.stores import Store
@@ -37,7 +41,39 @@ class Tokens:
     warn: Callable[[str], None] = lambda text: None  # noqa: ARG005
 
 
-Keys = Callable[[str], Awaitable[str]]
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An OAuth2 client at the moment of a token request.
+
+    Attributes:
+        name: of its credential, for people.
+        settings: its keys.
+        token_url: where the request goes.
+
+    """
+
+    name: str
+    settings: ClientSettings
+    token_url: str
+    clock: Clock
+
+    async def value(self, key: str) -> str:
+        """Return the value of a secret key.
+
+        Raises:
+            SecretError: it can't be had.
+
+        """
+        source: Source | None = getattr(self.settings, key)
+        if source is None:
+            raise SecretError(f"{key} is not given")
+        return await source.get()
+
+    async def signing_key(self) -> SigningKey:
+        """Return ``key``, which signs by ``algorithm`` and is named ``key_id``; otherwise as `value`."""
+        text = await self.value("key")
+        key_id = None if self.settings.key_id is None else await self.value("key_id")
+        return SigningKey.load(text, self.settings.algorithm, key_id)
 
 
 class Grant(ABC):
@@ -46,20 +82,46 @@ class Grant(ABC):
     Attributes:
         name: as ``grant`` has it.
         needs: the keys that it can't do without.
+        anonymous: whether the server may not want to know which client asks.
+        for_users: whether its token can come from a user's login.
+        kinds: what ``token_type`` may be beside Bearer, in lower case.
 
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    anonymous: ClassVar[bool] = False
+    for_users: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    async def form(self, keys: Keys) -> dict[str, str]:
-        """Return the fields of the token request; `keys` gives the value of a credential's key.
+    async def form(self, client: Client) -> dict[str, str]:
+        """Return the fields of the token request.
 
         Raises:
-            SecretError: one can't be had.
+            SecretError: a secret can't be had.
+            CredentialError: nobody is there who would have to be.
 
         """
 
+    async def owner(self, client: Client) -> list[str]:  # noqa: ARG002  # for those who override it
+        """Tell whose right the token gives, beside the client's: another owner's token is never taken for it.
 
-__all__ = ["Grant", "Keys", "Tokens"]
+        Raises:
+            SecretError: a secret can't be had.
+
+        """
+        return []
+
+
+class Interactive(Grant):
+    """A grant that wants a user: its first token comes from ``countersign login``."""
+
+    for_users: ClassVar[bool] = True
+
+    async def form(self, client: Client) -> dict[str, str]:
+        """As `Grant.form`: never without a user."""
+        raise CredentialError(f"login needed: countersign login {client.name}")
+
+
+__all__ = ["Client", "Grant", "Interactive", "Tokens"]

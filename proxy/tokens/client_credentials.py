@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from proxy.tokens import Grant, Keys
+from proxy.tokens import Client, Grant
 
 
 class ClientCredentials(Grant):
@@ -12,6 +12,6 @@ class ClientCredentials(Grant):
 
     name: ClassVar[str] = "client_credentials"
 
-    async def form(self, keys: Keys) -> dict[str, str]:  # noqa: ARG002
+    async def form(self, client: Client) -> dict[str, str]:  # noqa: ARG002
         """As `Grant.form`."""
         return {"grant_type": self.name}

@@ -1,4 +1,4 @@
-"""One request to a token endpoint, and what its answer means (RFC 6749, section 5).
+"""One request to an authorization server, and what its answer means (RFC 6749, section 5).
 
 Nothing of an answer's body is repeated anywhere but the token itself, and no redirect is followed: both
 could carry a secret to where it does not belong.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from base64 import b64encode
-from collections.abc import Sequence
-from urllib.parse import quote_plus, urlencode
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import httpx
 
@@ -39,59 +39,83 @@ _DOWN = ("temporarily_unavailable", "server_error")
 class Refused(CredentialError):
     """The authorization server said no; `code` is its error code."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, what: str = "the token endpoint") -> None:
         hint = "; login needed" if code == "invalid_grant" else ""
-        super().__init__(f"the token endpoint refused: {code}{hint}")
+        super().__init__(f"{what} refused: {code}{hint}")
         self.code = code
 
 
-class TokenEndpoint:
-    """A token endpoint and how this client authenticates there.
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply:
+    """An answer that came whole.
+
+    Attributes:
+        body: its JSON object, or None if it is none.
+
+    """
+
+    status: int
+    headers: httpx.Headers
+    body: dict[str, object] | None
+
+
+class Endpoint:
+    """An authorization server's endpoint, and what its answers mean.
 
     Args:
         client: raises `UpstreamError`.
         timeout: seconds for a whole request.
+        what: what it is, for people.
 
     """
 
-    def __init__(self, url: str, client: httpx.AsyncBaseTransport, clock: Clock, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        client: httpx.AsyncBaseTransport,
+        clock: Clock,
+        *,
+        timeout: float = TIMEOUT,
+        what: str = "the token endpoint",
+    ) -> None:
         self._url = httpx.URL(url)
         self._client = client
         self._clock = clock
         self._timeout = timeout
+        self._what = what
 
-    async def request(self, form: Sequence[tuple[str, str]], headers: dict[str, str]) -> Token:
-        """Ask for a token.
+    async def get(self) -> Reply:
+        """Ask for a document; otherwise as `send`."""
+        return await self._send("GET", None, {})
+
+    async def post(self, form: Sequence[tuple[str, str]], headers: dict[str, str]) -> Reply:
+        """Send a form; otherwise as `send`."""
+        fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        return await self._send("POST", urlencode(form).encode(), fields)
+
+    async def _send(self, method: str, content: bytes | None, headers: dict[str, str]) -> Reply:
+        """Send a request and read its answer.
 
         Raises:
-            Refused: the server said no.
-            CredentialError: the answer is none that can be used.
+            CredentialError: the answer redirects or is too large.
             TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
 
         """
-        request = httpx.Request(
-            "POST",
-            self._url,
-            content=urlencode(form).encode(),
-            headers={
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                **headers,
-            },
-        )
+        fields = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        request = httpx.Request(method, self._url, content=content, headers=fields)
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.handle_async_request(request)
                 try:
                     self._check_status(response)
-                    return self._token(response.status_code, await _read(response))
+                    body = await self._read(response)
+                    return Reply(response.status_code, response.headers, _object(body))
                 finally:
                     await response.aclose()
         except TimeoutError:
-            problem = f"the token endpoint took longer than {self._timeout:g} s"
+            problem = f"{self._what} took longer than {self._timeout:g} s"
         except UpstreamError as failure:
-            problem = f"the token endpoint: {failure.detail}"
+            problem = f"{self._what}: {failure.detail}"
         # Raised outside: what failed has the request on it, and would be the context.
         raise TokenEndpointDown(problem, retry_after=1)
 
@@ -100,30 +124,72 @@ class TokenEndpoint:
         status = response.status_code
         if status >= 500 or status in (408, 429):
             wait = told_wait(response.headers.raw, self._clock.time())
-            raise TokenEndpointDown(f"the token endpoint answered {status}", retry_after=wait or 1)
+            raise TokenEndpointDown(f"{self._what} answered {status}", retry_after=wait or 1)
         if 300 <= status < 400:
-            raise CredentialError("the token endpoint redirects, which is not followed; token_url must be exact")
+            raise CredentialError(f"{self._what} redirects, which is not followed; its URL must be exact")
 
-    def _token(self, status: int, body: bytes) -> Token:
-        answer = _object(body)
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        async for piece in stream:
+            body += piece
+            if len(body) > LARGEST:
+                raise CredentialError(f"{self._what}'s answer is too large")
+        return bytes(body)
+
+    def granted(self, reply: Reply) -> dict[str, object]:
+        """Return what an answer to a form holds (RFC 6749, section 5).
+
+        Raises:
+            Refused: the server said no.
+            CredentialError: the answer is none that can be used.
+            TokenEndpointDown: it says that it is down.
+
+        """
+        status, answer = reply.status, reply.body
         code = None if answer is None else answer.get("error")
         if code in _DOWN:
-            raise TokenEndpointDown(f"the token endpoint answered {code}", retry_after=1)
+            raise TokenEndpointDown(f"{self._what} answered {code}", retry_after=1)
         if code:
-            raise Refused(code if isinstance(code, str) and code in _CODES else "an error of its own kind")
+            known = isinstance(code, str) and code in _CODES
+            raise Refused(str(code) if known else "an error of its own kind", self._what)
         if status in (400, 401, 403):
-            raise Refused("invalid_client" if status == 401 else f"status {status}")
+            raise Refused("invalid_client" if status == 401 else f"status {status}", self._what)
         if not 200 <= status < 300 or answer is None:
-            raise CredentialError(f"the token endpoint answered {status} with something that is no token")
-        return self._parse(answer)
+            raise CredentialError(f"{self._what} answered {status} with something that is no answer to it")
+        return answer
 
-    def _parse(self, answer: dict[str, object]) -> Token:
+
+class TokenEndpoint(Endpoint):
+    """A token endpoint."""
+
+    async def request(
+        self, form: Sequence[tuple[str, str]], headers: dict[str, str], kinds: Collection[str] = ("bearer",)
+    ) -> Token:
+        """Ask for a token.
+
+        Args:
+            form: the fields of the request.
+            headers: such as say which client asks.
+            kinds: what ``token_type`` may be, in lower case.
+
+        Raises:
+            Refused: the server said no.
+            CredentialError: the answer is none that can be used.
+            TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
+
+        """
+        return self._parse(self.granted(await self.post(form, headers)), kinds)
+
+    def _parse(self, answer: dict[str, object], kinds: Collection[str]) -> Token:
         access_token = _text(answer, "access_token")
         if access_token is None:
             raise CredentialError("the token endpoint's answer has no usable access_token")
         kind = answer.get("token_type", "Bearer")
-        if not isinstance(kind, str) or kind.lower() != "bearer":
-            raise CredentialError("the token endpoint's answer has a token_type that is not Bearer")
+        if not isinstance(kind, str) or kind.lower() not in kinds:
+            wanted = "DPoP" if "dpop" in kinds else "Bearer"
+            raise CredentialError(f"the token endpoint's answer has a token_type that is not {wanted}")
         now = self._clock.time()
         life = lifetime(answer.get("expires_in"))
         return Token(
@@ -133,17 +199,6 @@ class TokenEndpoint:
             scope=_text(answer, "scope"),
             obtained_at=now,
         )
-
-
-async def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    async for piece in stream:
-        body += piece
-        if len(body) > LARGEST:
-            raise CredentialError("the token endpoint's answer is too large")
-    return bytes(body)
 
 
 def _object(body: bytes) -> dict[str, object] | None:
@@ -185,22 +240,3 @@ def lifetime(value: object) -> float | None:
     if not math.isfinite(seconds) or seconds <= 0:
         return None
     return min(seconds, LONGEST_LIFE)
-
-
-def client_authentication(method: str, client_id: str, secret: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the form fields and header fields by which a client says who it is (RFC 6749, section 2.3.1).
-
-    Args:
-        method: ``basic``, ``post`` or ``none``.
-        client_id: who it is.
-        secret: empty for public clients.
-
-    """
-    if method == "basic":
-        # Both are form-encoded before they are joined, which most clients forget and strict servers want.
-        joined = f"{quote_plus(client_id)}:{quote_plus(secret)}"
-        return {}, {"Authorization": "Basic " + b64encode(joined.encode()).decode()}
-    form = {"client_id": client_id}
-    if method == "post":
-        form["client_secret"] = secret
-    return form, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from proxy.tokens import Grant, Keys
+from proxy.tokens import Client, Grant
 
 
 class Password(Grant):
@@ -13,10 +13,14 @@ class Password(Grant):
     name: ClassVar[str] = "password"
     needs: ClassVar[tuple[str, ...]] = ("username", "password")
 
-    async def form(self, keys: Keys) -> dict[str, str]:
+    async def form(self, client: Client) -> dict[str, str]:
         """As `Grant.form`."""
         return {
             "grant_type": self.name,
-            "username": await keys("username"),
-            "password": await keys("password"),
+            "username": await client.value("username"),
+            "password": await client.value("password"),
         }
+
+    async def owner(self, client: Client) -> list[str]:
+        """As `Grant.owner`."""
+        return [await client.value("username")]

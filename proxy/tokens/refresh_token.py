@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from proxy.tokens import Grant, Keys
+from proxy.tokens import Client, Grant
 
 
 class RefreshToken(Grant):
@@ -12,7 +12,12 @@ class RefreshToken(Grant):
 
     name: ClassVar[str] = "refresh_token"
     needs: ClassVar[tuple[str, ...]] = ("refresh_token",)
+    for_users: ClassVar[bool] = True
 
-    async def form(self, keys: Keys) -> dict[str, str]:
+    async def form(self, client: Client) -> dict[str, str]:
         """As `Grant.form`."""
-        return {"grant_type": self.name, "refresh_token": await keys("refresh_token")}
+        return {"grant_type": self.name, "refresh_token": await client.value("refresh_token")}
+
+    async def owner(self, client: Client) -> list[str]:
+        """As `Grant.owner`: another first refresh token is somebody else's."""
+        return [await client.value("refresh_token")]

@@ -282,6 +282,15 @@ async def test_explaining_it_fetches_nothing_and_hides_what_may_be_in_the_url() 
     ("keys", "says"),
     [
         ({"client_secret": None}, "also needs client_secret"),
+        ({"client_id": None}, "also needs client_id"),
+        ({"client_auth": "private_key_jwt"}, "also needs key"),
+        ({"client_auth": "client_secret_jwt", "client_secret": None}, "also needs client_secret"),
+        ({"client_auth": "tls"}, "also needs tls = { cert = …, key = … }"),
+        ({"client_auth": "none", "client_id": None}, "also needs client_id"),
+        ({"token_url": None}, "also needs token_url, or issuer"),
+        ({"grant": "jwt_bearer"}, "also needs key"),
+        ({"grant": "token_exchange"}, "also needs subject_token"),
+        ({"issuer": "https://issuer.test/?a"}, "issuer has a query"),
         ({"grant": "password"}, "also needs username, password"),
         ({"grant": "refresh_token"}, "also needs refresh_token"),
         ({"grant": "implicit"}, "client_credentials"),
@@ -302,9 +311,10 @@ def test_mistakes_are_said_with_what_would_be_right(keys: dict[str, Any], says: 
 
 @pytest.mark.parametrize(
     "keys", [{"token_url": "http://127.0.0.1:1/t"}, {"token_url": "http://[::1]:1/t"}, {"token_url": "http://localhost/t"},
-             {"token_url": "http://issuer.test/", "insecure": True}],
+             {"token_url": "http://issuer.test/", "insecure": True}, {"token_url": None, "issuer": "https://issuer.test"},
+             {"grant": "token_exchange", "subject_token": "s", "client_auth": "none", "client_id": None}],
 )  # fmt: skip
-def test_plain_http_is_for_this_machine_or_who_wants_it(keys: dict[str, Any]) -> None:
+def test_these_are_none(keys: dict[str, Any]) -> None:
     parse({**table(), **keys})
 
 

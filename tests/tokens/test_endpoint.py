@@ -3,10 +3,9 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +20,7 @@ from proxy.errors import (
     TokenEndpointDown,
 )
 from proxy.stores import Token
-from proxy.tokens.endpoint import LARGEST, LONGEST_LIFE, Refused, TokenEndpoint, client_authentication, lifetime
+from proxy.tokens.endpoint import LARGEST, LONGEST_LIFE, Refused, TokenEndpoint, lifetime
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
 from tests.doubles import START, FakeClock, Script, answer, raw_server, read_head
@@ -152,7 +151,8 @@ async def test_an_error_that_is_not_known_is_not_repeated(error: object) -> None
 @pytest.mark.parametrize(
     ("status", "says"),
     [(400, "refused: status 400"), (401, "refused: invalid_client"), (403, "refused: status 403"),
-     (404, "answered 404 with something that is no token"), (200, "answered 200 with something that is no token")],
+     (404, "answered 404 with something that is no answer to it"),
+     (200, "answered 200 with something that is no answer to it")],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "body",
@@ -265,25 +265,3 @@ async def test_one_that_breaks_off_is_down(content: bytes) -> None:
     async with endpoint(content) as real:
         with pytest.raises(TokenEndpointDown):
             await real.request([], {})
-
-
-# -- who asks ------------------------------------------------------------------------------------------------
-
-
-def test_basic_form_encodes_both_before_they_are_joined() -> None:
-    form, headers = client_authentication("basic", "id:1 ä", "a+b/c%:")
-    assert form == {}
-    assert b64decode(headers["Authorization"].removeprefix("Basic ")) == b"id%3A1+%C3%A4:a%2Bb%2Fc%25%3A"
-
-
-@RELAXED
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
-def test_basic_can_be_decoded_whatever_they_hold(client_id: str, secret: str) -> None:
-    _, headers = client_authentication("basic", client_id, secret)
-    pair = b64decode(headers["Authorization"].removeprefix("Basic ")).decode("ascii")
-    assert tuple(map(unquote_plus, pair.split(":"))) == (client_id, secret)
-
-
-def test_post_and_none_stand_in_the_form() -> None:
-    assert client_authentication("post", "i", "s") == ({"client_id": "i", "client_secret": "s"}, {})
-    assert client_authentication("none", "i", "") == ({"client_id": "i"}, {})
