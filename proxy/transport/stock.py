@@ -32,6 +32,8 @@ from proxy.errors import (
     WriteTimeout,
 )
 
+_LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
+
 
 class Facts:
     """What one sending has come to."""
@@ -118,6 +120,11 @@ def mapped(facts: Facts) -> Iterator[None]:
         yield
     except httpx.HTTPError as failure:
         raise translate(failure, facts) from failure
+    except Exception as failure:
+        # What httpcore was asked to send is not HTTP; that it lets through as it is.
+        if type(failure).__module__.partition(".")[0] in _LOWER:
+            raise InternalError from failure
+        raise
 
 
 def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
@@ -136,6 +143,7 @@ def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
             kind = _connect_error(failure)
         case httpx.RemoteProtocolError() if "without sending" not in str(failure) and not facts.begun:
             kind = UpstreamProtocolError
+            facts.begun = True
         case httpx.NetworkError() | httpx.RemoteProtocolError():
             kind = ResponseIncomplete if facts.begun else ConnectionTerminated
         case _:

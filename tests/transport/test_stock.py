@@ -63,7 +63,7 @@ async def test_an_answer_is_an_answer() -> None:
     ("answer", "error", "begun"),
     [
         (b"", ConnectionTerminated, False),
-        (b"garbage\r\n\r\n", UpstreamProtocolError, False),
+        (b"garbage\r\n\r\n", UpstreamProtocolError, True),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", ResponseIncomplete, True),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", ResponseIncomplete, True),
     ],

@@ -1,10 +1,10 @@
-"""What holds for every transport, told by raw bytes; httpcore is the oracle for what is well formed."""
+"""What holds for our transport beyond the contract; httpcore is the oracle for what is well formed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
@@ -16,39 +16,9 @@ from hypothesis import strategies as st
 from proxy.errors import ConnectionTerminated, ResponseIncomplete, UpstreamProtocolError
 from proxy.transport import HTTP11Transport
 from proxy.transport.answer import Answer
-from tests.transport.requests import EMPTY, OK, Pieces, Seen, fetch, get, post, until
-from tests.transport.test_parser import MALFORMED, WELL_FORMED
-from tests.transport.upstream import Line, Upstream, always, answers
-
-Make = Callable[[httpx.URL], httpx.AsyncBaseTransport]
-TRANSPORTS: dict[str, Make] = {"ours": HTTP11Transport}
-
-
-@pytest.fixture(params=list(TRANSPORTS))
-def make(request: pytest.FixtureRequest) -> Make:
-    """The transports that keep the contract."""
-    return TRANSPORTS[request.param]
-
-
-# -- the contract ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("answer", "body"), WELL_FORMED.values(), ids=WELL_FORMED)
-async def test_a_well_formed_answer_arrives_whole(make: Make, answer: bytes, body: bytes) -> None:
-    async with Upstream(always(answer)) as upstream:
-        transport = make(upstream.url)
-        for _ in range(2):
-            assert (await fetch(transport, get(url=upstream.url))).body == body
-        await transport.aclose()
-
-
-@pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
-async def test_head_has_no_body(make: Make, framing: bytes) -> None:
-    async with Upstream(always(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")) as upstream:
-        transport = make(upstream.url)
-        for _ in range(3):
-            assert (await fetch(transport, get(method="HEAD", url=upstream.url))).body == b""
-        await transport.aclose()
+from tests.transport.requests import EMPTY, OK, Seen, fetch, get, read, until
+from tests.transport.test_parser import MALFORMED
+from tests.transport.upstream import Line, Upstream, answers
 
 
 async def test_a_malformed_answer_is_an_error_and_ends_the_connection() -> None:
@@ -69,75 +39,85 @@ async def endless(answer: bytes, line: Line) -> None:
     await line.end()
 
 
-async def test_a_kept_connection_serves_many_requests(make: Make) -> None:
-    async with Upstream(always(OK)) as upstream:
-        transport = make(upstream.url)
-        for _ in range(20):
-            assert (await fetch(transport, get(url=upstream.url))).body == b"hello"
-        assert len(upstream.lines) == 1
-        await transport.aclose()
-
-
-async def test_a_body_is_sent_and_an_answer_read_whatever_their_framing(make: Make) -> None:
-    async def play(line: Line) -> None:
-        while True:
-            head = await line.head()
-            body = await (line.until(b"0\r\n\r\n") if b"chunked" in head else line.exactly(4))
-            line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
-
-    async with Upstream(play) as upstream:
-        transport = make(upstream.url)
-        request = post(Pieces([b"ab", b"cd"]), 4)
-        request.url = upstream.url
-        assert (await fetch(transport, request)).body == b"abcd"
-        request = post(Pieces([b"abcd"]), None)
-        request.url = upstream.url
-        assert (await fetch(transport, request)).body == b"4\r\nabcd\r\n0\r\n\r\n"
-        await transport.aclose()
-
-
 # -- the oracle --------------------------------------------------------------------------------------
 
 
 class Cut:
-    """Answers with pieces that change from request to request, on one server for a whole hypothesis run."""
+    """Answers with pieces that change from request to request, on one server for a whole hypothesis run.
+
+    Attributes:
+        seen: by which of its connections the requests came.
+
+    """
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+        self.closes = False
+        self.seen: list[int] = []
 
     async def __call__(self, line: Line) -> None:
         while True:
             await line.head()
+            self.seen.append(line.number)
             for piece in self.pieces:
                 line.send(piece)
                 await line.drain()
                 await asyncio.sleep(0)
+            if self.closes:
+                return
 
 
-fields = st.lists(
-    st.tuples(
-        st.from_regex(rb"\A[A-Za-z][A-Za-z0-9-]{0,9}\Z").map(lambda name: b"X-" + name),
-        st.from_regex(rb"\A([!-~\x80-\xff]([ -~\t\x80-\xff]{0,20}[!-~\x80-\xff])?)?\Z"),
-    ),
-    max_size=5,
+@dataclass
+class Sample:
+    """An answer in pieces, and what it takes to read it.
+
+    Attributes:
+        closes: whether the upstream closes the connection behind it.
+
+    """
+
+    pieces: list[bytes]
+    method: str = "GET"
+    closes: bool = False
+
+
+NAMES = st.from_regex(rb"\A[A-Za-z][A-Za-z0-9-]{0,9}\Z").map(lambda name: b"X-" + name)
+VALUES = st.from_regex(rb"\A([!-~\x80-\xff]([ -~\t\x80-\xff]{0,20}[!-~\x80-\xff])?)?\Z")
+LINES = st.lists(st.tuples(NAMES, VALUES), max_size=5).map(
+    lambda fields: b"".join(name + b": " + value + b"\r\n" for name, value in fields)
 )
-bodies = st.binary(max_size=200)
+BODIES = st.binary(max_size=200)
+INTERIM = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"])
 
 
 @st.composite
-def well_formed(draw: st.DrawFn) -> list[bytes]:
+def framed(draw: st.DrawFn) -> tuple[bytes, bytes, bool]:
+    """The framing's fields, a body framed so, and whether it is the connection's end that ends it."""
+    match draw(st.sampled_from(["length", "chunked", "close"])):
+        case "length":
+            body = draw(BODIES)
+            return b"Content-Length: %d\r\n" % len(body), body, False
+        case "chunked":
+            chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in draw(st.lists(BODIES)) if piece)
+            return b"Transfer-Encoding: chunked\r\n", chunks + b"0\r\n" + draw(LINES) + b"\r\n", False
+        case _:
+            return b"", draw(BODIES), True
+
+
+@st.composite
+def well_formed(draw: st.DrawFn) -> Sample:
     """An answer that can be read in one way only, cut somewhere."""
-    status = draw(st.sampled_from([200, 201, 206, 302, 400, 404, 500]))
-    head = b"".join(name + b": " + value + b"\r\n" for name, value in draw(fields))
-    start = draw(st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n"])) + b"HTTP/1.1 %d Reason\r\n" % status
-    if draw(st.booleans()):
-        body = draw(bodies)
-        data = start + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    else:
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in draw(st.lists(bodies)) if piece)
-        data = start + head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    method = draw(st.sampled_from(["GET", "GET", "HEAD"]))
+    status = draw(st.sampled_from([200, 201, 204, 206, 302, 304, 400, 404, 500]))
+    framing, body, closes = draw(framed())
+    if method == "HEAD" or status in (204, 304):
+        framing, body, closes = (b"" if status == 204 else framing), b"", False
+    elif draw(st.booleans()):
+        framing, closes = framing + b"Connection: close\r\n", True
+    data = draw(INTERIM) + b"HTTP/1.1 %d Reason\r\n" % status + draw(LINES) + framing + b"\r\n" + body
     cuts = draw(st.lists(st.integers(1, len(data) - 1), unique=True, max_size=6).map(sorted))
-    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    pieces = [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    return Sample(pieces, method, closes)
 
 
 def test_what_httpcore_reads_is_what_we_read_wherever_the_bytes_are_cut() -> None:
@@ -145,24 +125,33 @@ def test_what_httpcore_reads_is_what_we_read_wherever_the_bytes_are_cut() -> Non
         cut = Cut()
         upstream = Upstream(cut)
         runner.run(upstream.__aenter__())
-        ours = HTTP11Transport(upstream.url)
-        oracle = httpx.AsyncHTTPTransport()
+        pair = HTTP11Transport(upstream.url), httpx.AsyncHTTPTransport()
 
-        async def both(pieces: list[bytes]) -> tuple[Seen, Seen]:
-            cut.pieces = pieces
-            request = get(url=upstream.url)
-            return await fetch(ours, request), await fetch(oracle, request)
+        async def both(sample: Sample) -> list[tuple[Seen, dict[str, object]]]:
+            cut.pieces, cut.closes = sample.pieces, sample.closes
+            outcomes = []
+            for transport in pair:
+                response = await transport.handle_async_request(get(url=upstream.url, method=sample.method))
+                told = {name: response.extensions[name] for name in ("http_version", "reason_phrase")}
+                outcomes.append((await read(response), told))
+            return outcomes
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        connections: list[tuple[int, int]] = [(0, 0)]
+
+        @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(well_formed())
-        def same(pieces: list[bytes]) -> None:
-            mine, theirs = runner.run(both(pieces))
+        def same(sample: Sample) -> None:
+            mine, theirs = runner.run(both(sample))
             assert mine == theirs
-            assert ours.idle == 1
+            # Either both used their connection again, or both a new one.
+            before, now = connections[-1], (cut.seen[-2], cut.seen[-1])
+            connections.append(now)
+            assert len(connections) == 2 or (before[0] == now[0]) == (before[1] == now[1])
+            assert pair[0].idle == (not sample.closes)
 
         same()
-        runner.run(ours.aclose())
-        runner.run(oracle.aclose())
+        for transport in pair:
+            runner.run(transport.aclose())
         runner.run(upstream.__aexit__(None, None, None))
 
 
