@@ -221,6 +221,12 @@ class Unroutable(UpstreamError):
     error, title = "destination_ip_unroutable", "The upstream can't be reached"
 
 
+class OutOfSockets(UpstreamError):
+    """This process, or the system, may not open another socket."""
+
+    status, error, title = 503, "connection_limit_reached", "The proxy has no socket left for a new connection"
+
+
 class OutgoingProxyError(UpstreamError):
     """The outgoing proxy refused to connect."""
 

@@ -31,6 +31,7 @@ TABLE = {
     "CredentialError": (502, "proxy_configuration_error"),
     "TokenEndpointDown": (503, "destination_unavailable"),
     "ShuttingDown": (503, "destination_unavailable"),
+    "OutOfSockets": (503, "connection_limit_reached"),
     "Throttled": (429, "http_request_denied"),
     "ConnectTimeout": (504, "connection_timeout"),
     "ReadTimeout": (504, "connection_read_timeout"),

@@ -23,6 +23,7 @@ from proxy.errors import (
     ConnectTimeout,
     DnsError,
     OutgoingProxyError,
+    OutOfSockets,
     TlsCertificateError,
     TlsProtocolError,
     Unroutable,
@@ -44,7 +45,7 @@ _KINDS: tuple[tuple[type[OSError], type[UpstreamError]], ...] = (
     (FileNotFoundError, ConnectionRefused),
     (ConnectionError, ConnectionTerminated),
 )
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # nobody else's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ async def _dialled(way: Way) -> socket.socket:
     except TimeoutError:
         raise
     except OSError as failure:
+        if failure.errno in OURS:
+            raise
         raise OutgoingProxyError("the outgoing proxy can't be reached") from failure
     if way.tls is not None:
         try:
@@ -195,8 +198,8 @@ def explained(failure: OSError, way: Way) -> UpstreamError:
         return kind(f"{place}: {getattr(failure, 'verify_message', '') or 'certificate not valid'}")
     if kind is TlsProtocolError:
         return kind(f"{place}: {getattr(failure, 'reason', None) or 'TLS failed'}")
-    if failure.errno in _OURS:
-        return UpstreamError("the proxy has no socket left for a new connection")
+    if failure.errno in OURS:
+        return OutOfSockets()
     return kind(f"{kind.title} ({place})")
 
 

@@ -21,6 +21,7 @@ from proxy.errors import (
     DnsError,
     InternalError,
     OutgoingProxyError,
+    OutOfSockets,
     ProxyError,
     ReadTimeout,
     ResponseIncomplete,
@@ -31,6 +32,7 @@ from proxy.errors import (
     UpstreamProtocolError,
     WriteTimeout,
 )
+from proxy.transport.connect import OURS
 
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
 
@@ -167,6 +169,8 @@ def _connect_error(failure: BaseException) -> type[UpstreamError]:
         if current is not None and current not in seen:
             seen.append(current)
             pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+    if any(isinstance(found, OSError) and found.errno in OURS for found in seen):
+        return OutOfSockets
     for cause, kind in _CAUSES:
         if any(isinstance(found, cause) for found in seen):
             return kind

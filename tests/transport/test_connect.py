@@ -4,7 +4,8 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from proxy.errors import (
     ConnectTimeout,
     DnsError,
     OutgoingProxyError,
+    OutOfSockets,
     TlsCertificateError,
     TlsProtocolError,
     Unroutable,
@@ -24,7 +26,7 @@ from proxy.errors import (
 )
 from proxy.transport import HTTP11Transport, connect, dial
 from proxy.transport.connect import Way, explained
-from tests.transport.requests import OK, Pieces, fetch, get, post, until
+from tests.transport.requests import OK, Pieces, fetch, get, post
 from tests.transport.upstream import Line, Script, Upstream, always, answers
 
 Certificates = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -76,7 +78,7 @@ async def test_a_name_without_an_address_says_so(monkeypatch: pytest.MonkeyPatch
         (TimeoutError(errno.ETIMEDOUT, "canary"), ConnectTimeout),
         (ConnectionResetError(errno.ECONNRESET, "canary"), ConnectionTerminated),
         (FileNotFoundError(errno.ENOENT, "canary"), ConnectionRefused),
-        (OSError(errno.EMFILE, "canary"), UpstreamError),
+        (OSError(errno.EMFILE, "canary"), OutOfSockets),
         (ssl.SSLError(1, "canary"), TlsProtocolError),
         (ssl.SSLCertVerificationError(1, "canary"), TlsCertificateError),
     ],
@@ -85,6 +87,36 @@ def test_every_failure_of_the_system_is_one_of_ours(theirs: OSError, ours: type[
     failure = explained(theirs, Way("upstream.test", 80))
     assert type(failure) is ours
     assert "canary" not in failure.detail
+
+
+@pytest.fixture
+def no_socket_left() -> Iterator[Callable[[], None]]:
+    """Take the last file descriptor away; they are back after the test."""
+    resource = pytest.importorskip("resource", reason="there are no limits to set here")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        with suppress(OSError):
+            while True:
+                taken.append(socket.socket())
+
+    yield take
+    for each in taken:
+        each.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_without_a_file_descriptor_it_is_our_own_fault_and_passes(
+    no_socket_left: Callable[[], None], through_proxy: bool
+) -> None:
+    async with Upstream(always(OK)) as upstream:
+        proxy = upstream.url if through_proxy else None
+        transport = HTTP11Transport(upstream.url, proxy=proxy)
+        no_socket_left()
+        assert type(await failure_of(transport)) is OutOfSockets
 
 
 async def test_the_name_is_asked_for_anew_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,21 +224,6 @@ async def test_a_handshake_that_hangs_is_a_connect_timeout(certificates: Certifi
         transport = HTTP11Transport(url, ssl_context=certificates[1], connect_timeout=0.1)
         assert type(await failure_of(transport)) is ConnectTimeout
         await (await upstream.line()).ended.wait()
-
-
-@pytest.mark.parametrize("steps", range(0, 40, 3))
-async def test_a_cancelled_handshake_leaves_no_socket(steps: int, certificates: Certificates) -> None:
-    server, client = certificates
-    async with Upstream(lambda line: line.end(), tls=server) as upstream:
-        transport = HTTP11Transport(upstream.url, ssl_context=client)
-        asking = asyncio.ensure_future(fetch(transport, get()))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        await until(lambda: not transport.open)
-        await transport.aclose()
 
 
 async def test_a_large_body_both_ways_over_tls(certificates: Certificates) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from proxy.errors import (
     DnsError,
     InternalError,
     OutgoingProxyError,
+    OutOfSockets,
     ReadTimeout,
     ResponseIncomplete,
     TlsProtocolError,
@@ -109,12 +111,19 @@ async def test_a_silent_upstream() -> None:
     assert caught.value.sent
 
 
+def caused(cause: Exception) -> httpx.ConnectError:
+    failure = httpx.ConnectError("")
+    failure.__cause__ = cause
+    return failure
+
+
 @pytest.mark.parametrize(
     ("failure", "error"),
     [
         (httpx.WriteTimeout(""), WriteTimeout),
         (httpx.ProxyError(""), OutgoingProxyError),
         (httpx.ConnectError("all attempts failed"), Unroutable),
+        (caused(OSError(errno.EMFILE, "")), OutOfSockets),
         (httpx.LocalProtocolError(""), InternalError),
         (httpx.WriteError(""), ConnectionTerminated),
     ],

@@ -55,9 +55,10 @@ class Line:
         self.ended.set()
 
     def send(self, *pieces: bytes) -> None:
-        """Send bytes."""
+        """Send bytes; once the other side has closed, they go nowhere."""
         for piece in pieces:
-            self.writer.write(piece)
+            if not self.writer.is_closing():
+                self.writer.write(piece)
 
     async def send_slowly(self, data: bytes, size: int = 1) -> None:
         """Send bytes in small pieces, each in a packet of its own."""
@@ -147,6 +148,9 @@ class Upstream:
         # Not sock_accept: what it has accepted is lost when it is cancelled.
         wire, _ = self._socket.accept()
         wire.setblocking(False)
+        if self._uds is None:
+            # asyncio leaves it out where the socket does not name its protocol.
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wires.append(wire)
         task = asyncio.ensure_future(self._serve(wire))
         self._tasks.add(task)
