@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("proxy", "proxy.clock", "proxy.demo", "proxy.environment", "proxy.errors", "proxy.gateway", "proxy.mistakes",
      "proxy.plugins", "proxy.values", "proxy.waiting"),
+    ("proxy.process",),
     ("proxy.keys", "proxy.layers", "proxy.listeners", "proxy.log", "proxy.metrics", "proxy.secrets", "proxy.stores",
      "proxy.transport"),
     ("proxy.report", "proxy.tokens"),

@@ -29,11 +29,13 @@ class Source(Model, ABC):
 
     Attributes:
         kind: the key that tells this source apart.
+        may_change: whether its origin may hold another secret later.
         pick: ``a.b`` picks a field if the origin holds JSON.
 
     """
 
     kind: ClassVar[str]
+    may_change: ClassVar[bool] = True
     _has_lines: bool = PrivateAttr(default=False)
     pick: str | None = Field(default=None, alias="json", description="picks a field, such as a.b, of JSON")
 
@@ -56,6 +58,20 @@ class Source(Model, ABC):
 
         """
 
+    async def read_anew(self) -> str:
+        """As `read`, whatever was kept of an earlier time."""
+        return await self.read()
+
+    async def renewed(self, refused: str) -> str:
+        """Return the secret, read anew unless it is another one than `refused` already.
+
+        Raises:
+            SecretError: as `get`.
+
+        """
+        value = await self.get()
+        return value if value != refused else self._checked(await self.read_anew())
+
     async def get(self) -> str:
         """Return the secret: one line without control characters, unless it is a `SecretText`.
 
@@ -63,7 +79,9 @@ class Source(Model, ABC):
             SecretError: it can't be had, is empty, or would break a header field.
 
         """
-        value = await self.read()
+        return self._checked(await self.read())
+
+    def _checked(self, value: str) -> str:
         if self.pick is not None:
             value = self._picked(value, self.pick)
         if not value:

@@ -13,6 +13,7 @@ class Env(Source):
     """``{ env = "NAME" }``."""
 
     kind: ClassVar[str] = "env"
+    may_change: ClassVar[bool] = False
     env: str
 
     @property

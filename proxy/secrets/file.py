@@ -38,6 +38,11 @@ class File(Source):
             raise SecretError(f"{self.where} is no path on this machine") from None
         return self._seen[1]
 
+    async def read_anew(self) -> str:
+        """As `Source.read_anew`: a change may have left its time and size as they were."""
+        self._seen = None
+        return await self.read()
+
     def _text(self, content: bytes) -> str:
         try:
             return content.decode("utf-8-sig").rstrip()

@@ -15,6 +15,7 @@ class Literal(Source):
     """``token = "…"``; the file that holds it must not be readable by others."""
 
     kind: ClassVar[str] = "literal"
+    may_change: ClassVar[bool] = False
     value: SecretStr
 
     @model_validator(mode="before")

@@ -213,3 +213,14 @@ async def test_one_of_several_lines_is_had_where_such_is_wanted(make: Make) -> N
         await make(lines).get()
     with pytest.raises(SecretError, match="control character"):
         await WithText(key=make("a\n\x01")).key.get()
+
+
+@pytest.mark.parametrize("kind", PICKING)
+async def test_one_that_was_refused_is_read_anew(make: Make, kind: str) -> None:
+    source = make('{"a": "canary"}', json="a")
+    assert await source.renewed("another") == "canary"
+    assert await source.renewed("canary") == "canary"
+
+
+def test_what_stands_somewhere_for_good_never_changes(make: Make, kind: str) -> None:
+    assert make("x").may_change is (kind not in ("literal", "env"))
