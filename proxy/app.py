@@ -11,10 +11,10 @@ from random import Random
 
 import httpx
 
-from proxy import places, plugins
+from proxy import places
 from proxy.admin import Admin, Facts, Problems, Workers, problems
 from proxy.clock import Clock
-from proxy.config import Settings, TokenSettings
+from proxy.config import Settings
 from proxy.errors import ConfigError, CountersignError, SecretError
 from proxy.gateway import Answer, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
@@ -27,7 +27,7 @@ from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.places import PROXY, Place
 from proxy.report import Report
-from proxy.stores import Store
+from proxy.stores import Setup, Store, open_store
 from proxy.transport.tls import forget as forget_contexts
 
 
@@ -51,11 +51,13 @@ class Change:
 
     Attributes:
         store: a new one, or that which is in use.
+        setup: what that is made with.
 
     """
 
     generation: Generation
     store: Store
+    setup: Setup
     admin_token: str
 
 
@@ -110,7 +112,8 @@ class App:
 
         """
         settings = self._settings
-        self._store = await self._opened(settings.tokens)
+        self._setup = await settings.tokens.setup(self.log.warning)
+        self._store = open_store(self._setup)
         self._now = Generation(settings, self._store, self._surroundings)
         self._server = Server(self._forward, settings.server, self.clock, self._observe)
         self._facts = Facts(
@@ -136,14 +139,6 @@ class App:
         except BaseException:
             await self.aclose()
             raise
-
-    async def _opened(self, settings: TokenSettings) -> Store:
-        try:
-            key = None if settings.key is None else (await settings.key.get()).encode()
-        except SecretError as failure:
-            raise ConfigError(f"tokens.key: {failure}") from None
-        kinds = {store.scheme: store for store in plugins.members("proxy.stores", Store)}
-        return kinds[settings.store].create(settings.path, key, self.log.warning)
 
     async def _admin_token_of(self, settings: Settings) -> str:
         configured = settings.server.admin_token
@@ -266,22 +261,23 @@ class App:
 
         """
         async with AsyncExitStack() as undo:
-            store = self._store
-            if settings.tokens != self._settings.tokens:
-                store = await self._opened(settings.tokens)
+            store, setup = self._store, await settings.tokens.setup(self.log.warning)
+            if setup != self._setup:
+                store = open_store(setup)
                 undo.push_async_callback(store.aclose)
             forget_contexts()  # a certificate may have been renewed under the same name
             generation = Generation(settings, store, self._surroundings)
             undo.push_async_callback(generation.aclose)
             admin_token = await self._admin_token_of(settings)
             undo.pop_all()
-        return Change(generation, store, admin_token)
+        return Change(generation, store, setup, admin_token)
 
     async def take_over(self, change: Change, opened: dict[Place, Listener]) -> None:
         """Go on with another configuration, and with the addresses that it has `opened`; the old one ends later."""
         old, old_store = self._now, self._store
         settings = change.generation.settings
-        self._now, self._settings, self._store = change.generation, settings, change.store
+        self._now, self._settings = change.generation, settings
+        self._store, self._setup = change.store, change.setup
         self._admin_token = change.admin_token
         for place in self._listeners.keys() - set(places.wanted(settings)):
             self._listeners.pop(place).close()

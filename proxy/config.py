@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from proxy import consistency, plugins
+from proxy import consistency
 from proxy.credentials import Credential, CredentialTable
-from proxy.errors import ConfigError, StoreError
+from proxy.errors import ConfigError
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
@@ -26,15 +26,9 @@ from proxy.layers import ADMIN, PREFIX, KeyPath, Layer, Table, gather, merged
 from proxy.listeners import Address, kind
 from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source, is_secret_table
-from proxy.stores import Store
-from proxy.stores.file import default_path
+from proxy.stores.settings import TokenSettings
 from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Model, split_words
-
-if TYPE_CHECKING:
-    StoreName = str
-else:
-    StoreName = Literal[tuple(store.scheme for store in plugins.members("proxy.stores", Store))]
 
 
 def _origin(value: str) -> str:
@@ -70,27 +64,6 @@ class ServerSettings(ConnectionSettings):
     client_token: Secret | None = None
     admin_token: Secret | None = None
     trust_network: bool = False
-
-
-def _path() -> Path:
-    try:
-        return default_path()
-    except StoreError:
-        return Path()  # for a user without a home
-
-
-class TokenSettings(Model):
-    """``[tokens]``."""
-
-    store: StoreName = "file"
-    path: Path = Field(default_factory=_path)
-    key: Secret | None = None
-
-    @model_validator(mode="after")
-    def _placed(self) -> TokenSettings:
-        if self.store == "file" and self.path == Path():
-            raise ValueError('there is no home directory to keep tokens in; right would be path = "/…/tokens.json"')
-        return self
 
 
 class Settings(BaseSettings):
@@ -135,9 +108,7 @@ class Settings(BaseSettings):
         """Key path and source of every secret, those of inline credentials included."""
         for section, table in (("server", self.server), ("tokens", self.tokens)):
             for key in type(table).model_fields:
-                value = getattr(table, key)
-                if isinstance(value, Source):
-                    yield (section, key), value
+                yield from _sources((section, key), getattr(table, key))
         for path, credential in self._used():
             yield from (((*path, key), source) for key, source in credential.secrets())
 
@@ -156,6 +127,14 @@ class Settings(BaseSettings):
         for name, route in self.routes.items():
             if isinstance(route.credential, Credential):
                 yield ("routes", name, "credential"), route.credential
+
+
+def _sources(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, Source]]:
+    if isinstance(value, Source):
+        yield path, value
+    elif isinstance(value, tuple):
+        for at, each in enumerate(value):
+            yield from _sources((*path, str(at)), each)
 
 
 T = TypeVar("T", bound=Model)

@@ -115,7 +115,8 @@ def empty(secrets: Iterable[KeyPath], table: Table) -> Iterator[Mistake]:
 def _at(table: Table, path: KeyPath) -> object:
     value: object = table
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        inner = dict(zip(map(str, range(len(value))), value, strict=True)) if isinstance(value, list) else value
+        value = inner.get(key) if isinstance(inner, dict) else None
     return value
 
 

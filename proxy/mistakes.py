@@ -92,7 +92,8 @@ def _walk(loc: tuple[int | str, ...], schema: Schema) -> _Place:
             continue
         path.append(str(part))
         parent = options[0] if options else {}
-        here = parent.get("properties", {}).get(part, parent.get("additionalProperties"))
+        inner = parent.get("items") if isinstance(part, int) else parent.get("additionalProperties")
+        here = parent.get("properties", {}).get(part, inner)
         options = _options(here, schema) if isinstance(here, dict) else []
     return _Place(tuple(path), parent, options)
 

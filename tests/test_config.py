@@ -290,8 +290,15 @@ ONE = [
     (BASE + '[server]\nclient_token = ""', "server.client_token: is empty; right would be a secret, or no such key"),
     (BASE + '[server]\nclient_token = { env = "X", jsn = "y" }',
      "server.client_token.jsn: unknown key; right would be json"),
-    (BASE + '[tokens]\nstore = "keyring"', "tokens.store: is not allowed; right would be one of file, memory"),
-    (BASE + '[tokens]\nstore = "redis://h"', "tokens.store: is not allowed; right would be one of file, memory"),
+    (BASE + '[tokens]\nstore = "flie"', "tokens.store: is not a token store; right would be file"),
+    (BASE + '[tokens]\nstore = "ftp://h"', "tokens.store: is not a token store; right would be one of file, memory"),
+    (BASE + '[tokens]\nstore = "ftp://u:zanary-1@h"',
+     "tokens.store: is not a token store; right would be one of file, memory"),
+    (BASE + '[tokens]\nstore = 3', "tokens.store: is not a token store; right would be one of file, memory"),
+    (BASE + '[tokens]\nstore = { env = "X", jsn = "y" }', "tokens.store.jsn: unknown key; right would be json"),
+    (BASE + '[tokens]\nold_keys = ["x"]', "tokens: old_keys only decrypt; right would be key, too"),
+    (BASE + '[tokens]\nold_keys = [{ env = "X", jsn = "y" }]',
+     "tokens.old_keys.0.jsn: unknown key; right would be json"),
     (BASE + "[tokens]\npath = 3", 'tokens.path: is not a path; right would be "/…"'),
     ('[routes.a]\nupstream = "https://x"\n[routes.b]\nupstream = "https://y"\nprefix = "/"',
      "routes.b: matches the same requests as routes.a; right would be another prefix, host or listen"),
@@ -544,10 +551,17 @@ def test_secrets_from_elsewhere_and_names_may_be_named_in_a_file_that_others_can
 
 
 def test_every_place_of_a_literal_secret_is_judged(told: Told) -> None:
-    text = f'[server]\nclient_token = "{CANARY}"\nadmin_token = "{CANARY}"\n[tokens]\nkey = "{CANARY}"\n{BASE}'
+    text = f'[server]\nclient_token = "{CANARY}"\nadmin_token = "{CANARY}"\n'
+    text += f'[tokens]\nkey = "{CANARY}"\nold_keys = ["{CANARY}"]\n{BASE}'
     text += f'credential = {{ type = "bearer", token = "{CANARY}" }}'
     paths = [line.partition(":")[0] for line in told(text, 0o644)]
-    assert paths == ["routes.a.credential.token", "server.admin_token", "server.client_token", "tokens.key"]
+    assert paths == [
+        "routes.a.credential.token",
+        "server.admin_token",
+        "server.client_token",
+        "tokens.key",
+        "tokens.old_keys.0",
+    ]
 
 
 def test_files_of_a_credential_that_are_no_certificates(told: Told) -> None:

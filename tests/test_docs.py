@@ -11,11 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from proxy import errors, plugins
-from proxy.config import ServerSettings, Settings, TokenSettings, load
+from proxy.config import ServerSettings, Settings, load
 from proxy.credentials import Credential
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
+from proxy.stores.settings import TokenSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -29,8 +29,8 @@ LAYERS = (
     ("proxy", "proxy.clock", "proxy.demo", "proxy.environment", "proxy.errors", "proxy.gateway", "proxy.mistakes",
      "proxy.plugins", "proxy.values", "proxy.waiting"),
     ("proxy.process",),
-    ("proxy.keys", "proxy.layers", "proxy.listeners", "proxy.log", "proxy.metrics", "proxy.secrets", "proxy.stores",
-     "proxy.transport"),
+    ("proxy.keys", "proxy.layers", "proxy.listeners", "proxy.log", "proxy.metrics", "proxy.secrets", "proxy.transport"),
+    ("proxy.stores",),
     ("proxy.report", "proxy.tokens"),
     ("proxy.credentials",),
     ("proxy.gateway.*",),
@@ -59,7 +59,6 @@ FAMILIES: dict[str, type | None] = {
 
 # Who imports a plug-in by name all the same, and why.
 BY_NAME = {
-    ("proxy.config", "proxy.stores.file"): "where the file is by default stands in the schema",
     ("proxy.cli.check", "proxy.admin.status"): "names a route's match as the status page does",
     ("proxy.cli.run", "proxy.admin.status"): "names a route's match as the status page does",
 }

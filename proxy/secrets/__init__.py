@@ -118,23 +118,24 @@ def _walk(value: Any, keys: list[str]) -> Any:  # Any: JSON
     return value
 
 
-_sources = plugins.members("proxy.secrets", Source)
+SOURCES = tuple(plugins.members("proxy.secrets", Source))
 
 
-def _kind(value: object) -> str | None:
+def kind_of(value: object) -> str | None:
+    """Return the `Source.kind` of a secret as it is written or parsed, if it is one."""
     if isinstance(value, str):
         return "literal"
     if isinstance(value, Source):
         return value.kind
     if isinstance(value, dict):
-        named = [source.kind for source in _sources if source.kind in value]
+        named = [source.kind for source in SOURCES if source.kind in value]
         return named[0] if len(named) == 1 else None
     return None
 
 
 def is_secret_table(value: object) -> bool:
     """Whether a table is one of the ways to name a secret."""
-    return isinstance(value, dict) and _kind(value) not in (None, "literal")
+    return isinstance(value, dict) and kind_of(value) not in (None, "literal")
 
 
 def _with_lines(source: Source) -> Source:
@@ -147,19 +148,19 @@ if TYPE_CHECKING:
     Secret = Source
     SecretText = Source
 else:
-    _tagged = tuple(Annotated[source, Tag(source.kind)] for source in _sources)
+    _tagged = tuple(Annotated[source, Tag(source.kind)] for source in SOURCES)
     _union = _tagged[0]
     for _member in _tagged[1:]:
         _union = _union | _member
     Secret = Annotated[
         _union,
         Discriminator(
-            _kind,
+            kind_of,
             custom_error_type="secret",
             custom_error_message="not a secret; right would be a string or one of "
-            + ", ".join(f"{{ {source.kind} = … }}" for source in _sources if source.kind != "literal"),
+            + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES if source.kind != "literal"),
         ),
     ]
     SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
 
-__all__ = ["Secret", "SecretText", "Source", "is_secret_table"]
+__all__ = ["SOURCES", "Secret", "SecretText", "Source", "is_secret_table", "kind_of"]

@@ -1,38 +1,59 @@
 """Where tokens are kept between one renewal and the next: a store a file.
 
-A store keeps and locks. When a token is renewed, and whether it is still good, is not its business.
+A store keeps, locks and tells of changes. When a token is renewed, and whether it is still good, is not its
+business.
 """
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
+from proxy import plugins
+from proxy.stores._place import default_path
 from proxy.stores._token import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a store is made with; two that are equal make the same store.
+
+    Attributes:
+        path: where a store has its file, or what else it keeps on this machine.
+        choice: ``tokens.store``: a word, or a URL with its password.
+        keys: the first one encrypts what leaves the process, all of them decrypt; none to leave it plain.
+        warn: told of what is not fatal; may be called in another thread.
+
+    """
+
+    path: Path
+    choice: str = field(default="", repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    warn: Callable[[str], None] = logging.getLogger(__name__).warning
 
 
 class Store(ABC):
     """Tokens by the name of their credential; any text is a name.
 
     Attributes:
-        scheme: what selects it in ``tokens.store``: the whole value, or its URL's scheme.
+        schemes: what selects it in ``tokens.store``: the whole value, or, if it ends in ``://``, a URL's scheme.
 
     """
 
-    scheme: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
 
     @classmethod
     @abstractmethod
-    def create(cls, path: Path, key: bytes | None, warn: Callable[[str], None]) -> Self:
+    def create(cls, setup: Setup) -> Self:
         """Make one.
 
-        Args:
-            path: where a store that is a file has it.
-            key: encrypts what leaves the process, or None.
-            warn: told of what is not fatal; may be called in another thread.
+        Raises:
+            ConfigError: what it needs is not installed.
 
         """
 
@@ -75,8 +96,43 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """Tell `changed` the names whose tokens were saved or forgotten, by whomever, this process included.
+
+        It is called in the event loop that runs now, some 2 seconds after the change at the latest, also
+        without need (so at first with every name there is), and must not raise. What is returned ends it.
+        """
+
+    def trouble(self) -> str | None:
+        """Return why tokens are not kept or shared at present, for people; None if all is well. Costs nothing."""
+        return None
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Finish what is under way. Nothing else may be called afterwards."""
 
 
-__all__ = ["Store", "Token"]
+def kinds() -> dict[str, type[Store]]:
+    """All stores, by each of their schemes."""
+    return {scheme: store for store in plugins.members("proxy.stores", Store) for scheme in store.schemes}
+
+
+def kind(choice: str) -> type[Store] | None:
+    """Return the store that a ``tokens.store`` selects, if there is such a one."""
+    scheme, separator, _ = choice.partition("://")
+    return kinds().get(scheme + separator)
+
+
+def open_store(setup: Setup) -> Store:
+    """Make the store of a `Setup`, whose choice has been checked.
+
+    Raises:
+        ConfigError: what it needs is not installed.
+
+    """
+    store = kind(setup.choice)
+    assert store is not None
+    return store.create(setup)
+
+
+__all__ = ["Setup", "Store", "Token", "default_path", "kind", "kinds", "open_store"]

@@ -61,7 +61,7 @@ def _unsealed(document: Mapping[str, object], cipher: Cipher | None) -> bytes:
     try:
         return cipher.unseal(document)
     except WrongKeyError:
-        raise StoreError("is encrypted with another key than tokens.key") from None
+        raise StoreError("is encrypted with another key than tokens.key and tokens.old_keys") from None
     except ValueError:
         raise DamagedError("is encrypted and damaged") from None
 

@@ -8,66 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from filelock import FileLock
 
 from proxy.errors import StoreError
-from proxy.stores import Store, Token
+from proxy.stores import Setup, Store, Token
 from proxy.stores._cipher import Cipher
 from proxy.stores._locks import TaskLocks, acquire
 from proxy.stores._tokenfile import TokenFile
+from proxy.stores._watchers import Watchers
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
-
-def default_path() -> Path:
-    """``$XDG_STATE_HOME/countersign/tokens.json``; ``~/.local/state`` if that is not set or relative.
-
-    Raises:
-        StoreError: this user has no home directory.
-
-    """
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    try:
-        base = state if state.is_absolute() else Path.home() / ".local" / "state"
-    except RuntimeError:
-        raise StoreError("this user has no home directory; set tokens.path") from None
-    return base / "countersign" / "tokens.json"
+PAUSE = 1.0
+"""Seconds between two looks at a file that is watched."""
 
 
 class FileStore(Store):
-    """``store = "file"``: all tokens in the file `path`, encrypted if there is a `key`.
+    """``store = "file"``: all tokens in the file `Setup.path`, encrypted if there is a key."""
 
-    `warn` is told of what is not fatal: a damaged file was set aside. It may be called in another thread.
-    """
+    schemes: ClassVar[tuple[str, ...]] = ("file",)
 
-    scheme: ClassVar[str] = "file"
-
-    def __init__(
-        self,
-        path: Path,
-        key: bytes | None = None,
-        warn: Callable[[str], None] = _log.warning,
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
         # Absolute, so that it stays the same file whatever the working directory becomes.
-        self._path = path.expanduser().absolute()
-        self._file = TokenFile(self._path, None if key is None else Cipher(key), warn)
+        self._path = setup.path.expanduser().absolute()
+        self._file = TokenFile(self._path, Cipher(setup.keys) if setup.keys else None, setup.warn)
         self._locks = TaskLocks()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")
+        self._watchers = Watchers(self._look)
+        self._unread = self._unwritten = ""
 
     @classmethod
-    def create(cls, path: Path, key: bytes | None, warn: Callable[[str], None]) -> FileStore:
+    def create(cls, setup: Setup) -> FileStore:
         """As `Store.create`."""
-        return cls(path, key, warn)
+        return cls(setup)
 
     def __repr__(self) -> str:
         return f"FileStore({self._path})"
@@ -78,11 +57,11 @@ class FileStore(Store):
 
     async def save(self, name: str, token: Token) -> None:
         """As `Store.save`."""
-        await _whatever_comes(self._begin(lambda: self._file.put(name, token)))
+        await self._put(name, token)
 
     async def forget(self, name: str) -> None:
         """As `Store.forget`."""
-        await _whatever_comes(self._begin(lambda: self._file.put(name, None)))
+        await self._put(name, None)
 
     async def names(self) -> list[str]:
         """As `Store.names`."""
@@ -92,13 +71,47 @@ class FileStore(Store):
         """As `Store.lock`; everyone on this machine is excluded who uses the same path."""
         return self._locked(name)
 
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """As `Store.watch`: looks at the file's date once a second."""
+        return self._watchers.add(changed)
+
+    def trouble(self) -> str | None:
+        """As `Store.trouble`: what failed last time it was tried."""
+        return self._unwritten or self._unread or None
+
     async def aclose(self) -> None:
         """As `Store.aclose`."""
+        await self._watchers.aclose()
         await asyncio.to_thread(self._thread.shutdown)
 
+    async def _put(self, name: str, token: Token | None) -> None:
+        try:
+            await _whatever_comes(self._begin(lambda: self._file.put(name, token)))
+        except StoreError as failure:
+            self._unwritten = str(failure)
+            raise
+        self._unwritten = self._unread = ""
+
     async def _tokens(self) -> Mapping[str, Token]:
-        known = self._file.unchanged()
-        return await self._begin(self._file.read) if known is None else known
+        try:
+            known = self._file.unchanged()
+            tokens = await self._begin(self._file.read) if known is None else known
+        except StoreError as failure:
+            self._unread = str(failure)
+            raise
+        self._unread = ""
+        return tokens
+
+    async def _look(self) -> None:
+        known: Mapping[str, Token] = {}
+        while True:
+            with suppress(StoreError):  # whoever needs the token is told
+                tokens = await self._tokens()
+                for name in known.keys() | tokens.keys():
+                    if known.get(name) != tokens.get(name):
+                        self._watchers.tell(name)
+                known = tokens
+            await asyncio.sleep(PAUSE)
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
         try:

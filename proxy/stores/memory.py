@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import ClassVar
 
-from proxy.stores import Store, Token
+from proxy.stores import Setup, Store, Token
 from proxy.stores._locks import TaskLocks
 
 
 class MemoryStore(Store):
     """``store = "memory"``. Its lock excludes the tasks of one event loop."""
 
-    scheme: ClassVar[str] = "memory"
+    schemes: ClassVar[tuple[str, ...]] = ("memory",)
 
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}
+        self._watching: list[Callable[[str], None]] = []
         self._locks = TaskLocks()
 
     @classmethod
-    def create(cls, path: Path, key: bytes | None, warn: Callable[[str], None]) -> MemoryStore:  # noqa: ARG003
+    def create(cls, setup: Setup) -> MemoryStore:  # noqa: ARG003  # needs nothing
         """As `Store.create`."""
         return cls()
 
@@ -32,10 +32,12 @@ class MemoryStore(Store):
     async def save(self, name: str, token: Token) -> None:
         """As `Store.save`, durable while the process lives."""
         self._tokens[name] = token
+        self._tell(name)
 
     async def forget(self, name: str) -> None:
         """As `Store.forget`."""
-        self._tokens.pop(name, None)
+        if self._tokens.pop(name, None) is not None:
+            self._tell(name)
 
     async def names(self) -> list[str]:
         """As `Store.names`."""
@@ -44,6 +46,17 @@ class MemoryStore(Store):
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """As `Store.lock`."""
         return self._locks.of(name)
+
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """As `Store.watch`; told at once."""
+        for name in self._tokens:
+            changed(name)
+        self._watching.append(changed)
+        return lambda: self._watching.remove(changed) if changed in self._watching else None
+
+    def _tell(self, name: str) -> None:
+        for changed in self._watching[:]:
+            changed(name)
 
     async def aclose(self) -> None:
         """As `Store.aclose`; there is nothing to finish."""

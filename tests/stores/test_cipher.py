@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.stores._cipher import Cipher, WrongKeyError
+from proxy.stores._cipher import REMEMBERED, Cipher, WrongKeyError
 
 PLAIN = b"plain-canary"
 
 
 @pytest.fixture(scope="module")
 def cipher() -> Cipher:
-    return Cipher(b"key-canary")
+    return Cipher([b"key-canary"])
 
 
 def test_what_is_sealed_comes_back_in_another_process(cipher: Cipher) -> None:
-    assert Cipher(b"key-canary").unseal(cipher.seal(PLAIN)) == PLAIN
+    assert Cipher([b"key-canary"]).unseal(cipher.seal(PLAIN)) == PLAIN
 
 
 def test_nothing_of_it_can_be_seen_and_no_two_look_alike(cipher: Cipher) -> None:
@@ -30,9 +30,34 @@ def test_the_key_is_derived_once_a_salt(cipher: Cipher, monkeypatch: pytest.Monk
     assert cipher.unseal(cipher.seal(PLAIN)) == cipher.unseal(sealed) == PLAIN
 
 
+def test_the_first_key_seals_and_all_of_them_unseal(cipher: Cipher) -> None:
+    both = Cipher([b"new", b"key-canary"])
+    assert both.unseal(cipher.seal(PLAIN)) == both.unseal(both.seal(PLAIN)) == PLAIN
+    assert Cipher([b"new"]).unseal(both.seal(PLAIN)) == PLAIN
+    with pytest.raises(WrongKeyError):
+        cipher.unseal(both.seal(PLAIN))
+
+
+def test_what_is_sealed_about_one_thing_says_nothing_about_another(cipher: Cipher) -> None:
+    sealed = cipher.seal(PLAIN, b"a")
+    assert cipher.unseal(sealed, b"a") == PLAIN
+    with pytest.raises(ValueError, match="altered"):
+        cipher.unseal(sealed, b"b")
+
+
+def test_those_who_share_a_store_take_up_each_others_salt_and_remember_few(cipher: Cipher) -> None:
+    other = Cipher([b"key-canary"])
+    other.unseal(cipher.seal(PLAIN))
+    assert other.seal(PLAIN)["salt"] == cipher.seal(PLAIN)["salt"]
+    for number in range(REMEMBERED):
+        other._known[b"", bytes([number])] = next(iter(other._known.values()))
+    assert other.unseal(Cipher([b"key-canary"]).seal(PLAIN)) == PLAIN
+    assert len(other._known) == 1
+
+
 def test_another_key_is_told_from_damage(cipher: Cipher) -> None:
     with pytest.raises(WrongKeyError):
-        Cipher(b"other").unseal(cipher.seal(PLAIN))
+        Cipher([b"other"]).unseal(cipher.seal(PLAIN))
 
 
 @pytest.mark.parametrize("part", ["nonce", "data"])

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores import Store, Token
+from proxy.stores import Setup, Store, Token, file
 from proxy.stores.file import FileStore
 from proxy.stores.memory import MemoryStore
 
 STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda path: MemoryStore.create(path, None, print),
-    "file": lambda path: FileStore.create(path / "tokens.json", None, print),
-    "file with key": lambda path: FileStore.create(path / "tokens.json", b"key-canary", print),
+    "memory": lambda path: MemoryStore.create(Setup(path)),
+    "file": lambda path: FileStore.create(Setup(path / "tokens.json")),
+    "file with key": lambda path: FileStore.create(Setup(path / "tokens.json", keys=(b"key-canary", b"old"))),
 }
 TOKEN = Token("access-canary", 1000.5, "refresh-canary", "read", "DPoP", 900.0)
 NAMES = ["a", "A", "", "../a/b", "ä\n\x00\ud800", "long" * 1000]
@@ -27,6 +27,37 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     store = STORES[request.param](tmp_path)
     yield store
     await store.aclose()
+
+
+class Told:
+    """Whom changes are told to.
+
+    Attributes:
+        names: what has been told and not been asked for.
+
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+        self._news.set()
+
+    async def of(self, name: str) -> None:
+        """Wait until `name` is told, and take it and what was told before."""
+        async with asyncio.timeout(5):
+            while name not in self.names:
+                self._news.clear()
+                await self._news.wait()
+        self.names = [other for other in self.names if other != name]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.setattr(file, "PAUSE", 0.01)
+    return Told()
 
 
 async def turns(count: int = 20) -> None:
@@ -126,10 +157,48 @@ async def test_a_hundred_who_wait_for_the_lock_leave_the_threads_to_others(store
     assert entered == 100
 
 
+# -- who watches -----------------------------------------------------------------------------------------
+
+
+async def test_who_watches_hears_of_what_is_there_and_of_what_changes(store: Store, told: Told) -> None:
+    await store.save("old", TOKEN)
+    end = store.watch(told)
+    await told.of("old")
+    await store.save("new", TOKEN)
+    await told.of("new")
+    await store.save("new", Token("other", None))
+    await told.of("new")
+    await store.forget("old")
+    await told.of("old")
+    end()
+    end()
+    await store.save("new", TOKEN)
+    await store.aclose()
+    assert told.names == []
+
+
+async def test_all_who_watch_hear_of_it_until_they_have_enough(store: Store, told: Told) -> None:
+    other = Told()
+    store.watch(told)
+    end = store.watch(other)
+    await store.save("a", TOKEN)
+    await told.of("a")
+    await other.of("a")
+    end()
+    await store.save("b", TOKEN)
+    await told.of("b")
+    assert other.names == []
+
+
+async def test_a_store_that_works_has_no_trouble(store: Store) -> None:
+    await store.save("a", TOKEN)
+    assert store.trouble() is None
+
+
 async def test_it_shows_no_secret(store: Store) -> None:
     await store.save("a", TOKEN)
     assert "canary" not in f"{store!r} {store} {await store.load('a')!r}"
 
 
 async def test_its_scheme_is_its_module(store: Store) -> None:
-    assert type(store).__module__ == f"proxy.stores.{store.scheme}"
+    assert type(store).__module__ == f"proxy.stores.{store.schemes[0]}"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import StoreError
-from proxy.stores import Token, _tokenfile
+from proxy.stores import Setup, Token, _tokenfile, file
 from proxy.stores._locks import locked_in_thread
-from proxy.stores.file import FileStore, default_path
+from proxy.stores.file import FileStore
 
 TOKEN = Token("access-canary", 1000.5, "refresh-canary")
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[FileStore]:
-    store = FileStore(path)
+    store = FileStore(Setup(path))
     yield store
     await store.aclose()
 
@@ -37,25 +37,6 @@ def entries(folder: Path) -> dict[str, int]:
 
 
 # -- where and how ---------------------------------------------------------------------------------------
-
-
-def test_the_default_path_is_below_the_state_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert default_path() == Path("/state/countersign/tokens.json")
-    monkeypatch.setenv("HOME", "/home/me")
-    for useless in ("", "relative"):
-        monkeypatch.setenv("XDG_STATE_HOME", useless)
-        assert default_path() == Path("/home/me/.local/state/countersign/tokens.json")
-
-
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError
-
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(StoreError, match=r"set tokens\.path"):
-        default_path()
 
 
 async def test_only_its_owner_may_see_anything(store: FileStore, path: Path) -> None:
@@ -81,7 +62,7 @@ async def test_another_directory_to_work_in_is_not_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store = FileStore(Path("tokens.json"))
+    store = FileStore(Setup(Path("tokens.json")))
     monkeypatch.chdir("/")
     await store.save("a", TOKEN)
     await store.aclose()
@@ -119,7 +100,7 @@ async def test_without_anyone_to_warn_the_log_is_told(
 
 async def test_a_folder_that_cant_be_is_told(tmp_path: Path) -> None:
     os.close(os.open(tmp_path / "file", os.O_CREAT))
-    store = FileStore(tmp_path / "file" / "tokens.json")
+    store = FileStore(Setup(tmp_path / "file" / "tokens.json"))
     with pytest.raises(StoreError, match="can't be read: Not a directory"):
         await store.load("a")
     with pytest.raises(StoreError, match="can't be written: "):
@@ -134,6 +115,40 @@ async def test_a_closed_store_says_so(store: FileStore) -> None:
     await store.aclose()
     with pytest.raises(StoreError, match="is closed"):
         await store.save("a", TOKEN)
+
+
+async def test_what_could_not_be_done_is_trouble_until_it_can(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.save("a", TOKEN)
+    path.chmod(0o644)
+    with pytest.raises(StoreError):
+        await store.load("a")
+    assert "chmod 600" in str(store.trouble())
+    path.chmod(0o600)
+    await store.load("a")
+    assert store.trouble() is None
+    monkeypatch.setattr(_tokenfile, "PATIENCE", 0.0)
+    with locked_in_thread(path.with_name("tokens.json.lock"), 0), pytest.raises(StoreError):
+        await store.save("a", TOKEN)
+    await store.load("a")
+    assert "can't be written" in str(store.trouble())
+    await store.save("a", TOKEN)
+    assert store.trouble() is None
+
+
+async def test_who_watches_a_file_that_cant_be_read_hears_of_it_when_it_can(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "PAUSE", 0.01)
+    await store.save("a", TOKEN)
+    path.chmod(0o644)
+    told = asyncio.Event()
+    store.watch(lambda name: told.set())
+    while store.trouble() is None:
+        await asyncio.sleep(0.01)
+    path.chmod(0o600)
+    await asyncio.wait_for(told.wait(), 5)
 
 
 # -- cancellation and threads ----------------------------------------------------------------------------
@@ -180,7 +195,7 @@ async def test_a_cancelled_load_is_over_at_once(store: FileStore, path: Path) ->
 
 
 def test_threads_with_loops_of_their_own_exclude_each_other(path: Path) -> None:
-    store = FileStore(path)
+    store = FileStore(Setup(path))
 
     async def renew() -> None:
         for _ in range(10):

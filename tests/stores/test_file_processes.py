@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores import Token
+from proxy.stores import Setup, Token, file
 from proxy.stores._tokenfile import TokenFile
 from proxy.stores.file import FileStore
 
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 PRELUDE = """
 import asyncio, os, sys
 from pathlib import Path
-from proxy.stores import Token
+from proxy.stores import Setup, Token
 from proxy.stores.file import FileStore
-store = FileStore(Path(sys.argv[1]))
+store = FileStore(Setup(Path(sys.argv[1])))
 """
 HOLD = """
 async def main():
@@ -80,7 +80,7 @@ def line_of(child: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("end", ["exit", "kill"])
 async def test_the_lock_holds_between_processes_and_ends_with_its_holder(tmp_path: Path, end: str) -> None:
-    store = FileStore(tmp_path / "tokens.json")
+    store = FileStore(Setup(tmp_path / "tokens.json"))
     with process(HOLD, tmp_path / "tokens.json") as holder:
         assert await asyncio.to_thread(line_of, holder) == "held"
         waiting = asyncio.ensure_future(store.lock("a").__aenter__())
@@ -92,6 +92,16 @@ async def test_the_lock_holds_between_processes_and_ends_with_its_holder(tmp_pat
             assert holder.stdin is not None
             holder.stdin.close()
         await asyncio.wait_for(waiting, 5)
+    await store.aclose()
+
+
+async def test_who_watches_hears_of_what_another_process_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "PAUSE", 0.01)
+    store = FileStore(Setup(tmp_path / "tokens.json"))
+    told: asyncio.Queue[str] = asyncio.Queue()
+    store.watch(told.put_nowait)
+    with process('asyncio.run(store.save("a", Token("t", None)))', tmp_path / "tokens.json"):
+        assert await asyncio.wait_for(told.get(), 10) == "a"
     await store.aclose()
 
 

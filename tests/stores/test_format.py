@@ -15,7 +15,7 @@ HEAD = {"format": "countersign-tokens", "version": 1}
 
 @pytest.fixture(scope="module")
 def cipher() -> Cipher:
-    return Cipher(b"key-canary")
+    return Cipher([b"key-canary"])
 
 
 def test_tokens_come_back_as_they_were(cipher: Cipher) -> None:
@@ -73,7 +73,7 @@ def test_what_is_whole_but_not_for_us_is_no_damage(cipher: Cipher) -> None:
     with pytest.raises(StoreError, match=r"is encrypted; set tokens\.key"):
         decode(sealed, None)
     with pytest.raises(StoreError, match="another key") as caught:
-        decode(sealed, Cipher(b"other-canary"))
+        decode(sealed, Cipher([b"other-canary"]))
     assert "canary" not in str(caught.value)
     with pytest.raises(StoreError, match="another version"):
         decode(json.dumps(HEAD | {"version": 2}).encode(), None)

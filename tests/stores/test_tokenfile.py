@@ -36,7 +36,7 @@ def file(path: Path, warned: list[str]) -> TokenFile:
 
 @pytest.fixture
 def keyed(path: Path, warned: list[str]) -> TokenFile:
-    return TokenFile(path, Cipher(b"key-canary"), warned.append)
+    return TokenFile(path, Cipher([b"key-canary"]), warned.append)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_file_that_needs_another_key_stays_as_it_is(
 ) -> None:
     keyed.put("a", TOKEN)
     before = path.read_bytes()
-    other = TokenFile(path, None if key is None else Cipher(key), warned.append)
+    other = TokenFile(path, None if key is None else Cipher([key]), warned.append)
     for work in all_work(other):
         with pytest.raises(StoreError, match=text) as caught:
             work()
@@ -227,6 +227,14 @@ def test_a_plain_file_is_encrypted_by_the_next_write(file: TokenFile, keyed: Tok
     keyed.put("b", TOKEN)
     assert b"canary" not in path.read_bytes()
     assert sorted(keyed.read()) == ["a", "b"]
+
+
+def test_a_new_key_reads_what_the_old_one_wrote_and_the_next_write_is_its_own(keyed: TokenFile, path: Path) -> None:
+    keyed.put("a", TOKEN)
+    TokenFile(path, Cipher([b"new-canary", b"key-canary"]), print).put("b", TOKEN)
+    assert sorted(TokenFile(path, Cipher([b"new-canary"]), print).read()) == ["a", "b"]
+    with pytest.raises(StoreError, match="another key"):
+        keyed.read()
 
 
 # -- failures --------------------------------------------------------------------------------------------
