@@ -7,6 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """Something that is to happen."""
+
+    def cancel(self) -> object:
+        """See that it doesn't."""
 
 
 class Clock:
@@ -23,3 +32,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback` in the running loop when `seconds` have passed, unless it is cancelled before."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

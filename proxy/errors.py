@@ -174,9 +174,18 @@ class CredentialError(ProxyError):
 
 
 class TokenEndpointDown(ProxyError):
-    """The token endpoint can't be reached, hangs or answers 5xx."""
+    """The token endpoint can't be reached, hangs or answers 5xx.
+
+    Attributes:
+        sent: whether it may have heard the request, and spent the refresh token in it.
+
+    """
 
     status, error, title = 503, "destination_unavailable", "The token endpoint is not available"
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None, sent: bool = False) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.sent = sent
 
 
 # -- the upstream's fault ----------------------------------------------------------------------------

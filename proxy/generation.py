@@ -59,7 +59,9 @@ class Generation:
         self._clock = surroundings.clock
         self._random = surroundings.random
         self._foreign = StockTransport(context, connect=TOKEN_CONNECT, read=TOKEN_READ)
-        self._tokens = Tokens(store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn)
+        self._tokens = Tokens(
+            store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn, surroundings.random
+        )
         self._schemes: dict[str, Scheme] = {}  # those that routes name
         self._built: list[tuple[str, Scheme]] = []  # all of them, inline ones included
         self.gateway = Gateway(

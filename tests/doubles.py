@@ -15,36 +15,47 @@ START = 1_800_000_000.0
 
 
 class FakeClock(Clock):
-    """Time passes when `advance` says so; `slept` is what was asked for."""
+    """Time passes when `advance` says so; `slept` is what was asked for, `jumped` how far the wall clock was put."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
+        self.jumped = 0.0
         self.slept: list[float] = []
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = 0
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.jumped
 
     def monotonic(self) -> float:
         return self.now - START
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        if seconds <= 0:
-            return
+        if seconds > 0:
+            await self._sleeper(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.Future[None]:
+        sleeper = self._sleeper(max(0.0, seconds))
+        sleeper.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return sleeper
+
+    def _sleeper(self, seconds: float) -> asyncio.Future[None]:
         sleeper = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.now + seconds, len(self.slept), sleeper))
-        await sleeper
+        self._count += 1
+        heapq.heappush(self._sleepers, (self.now + seconds, self._count, sleeper))
+        return sleeper
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass, waking sleepers in their order and letting each run."""
         until = self.now + seconds
         await settle()
         while self._sleepers and self._sleepers[0][0] <= until:
-            self.now, _, sleeper = heapq.heappop(self._sleepers)
+            due, _, sleeper = heapq.heappop(self._sleepers)
             if not sleeper.done():
+                self.now = max(self.now, due)
                 sleeper.set_result(None)
-            await settle()
+                await settle()
         self.now = until
 
 

@@ -11,11 +11,8 @@ import httpx
 
 from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._unauthorized import Unauthorized
-from proxy.errors import CredentialError
 from proxy.stores import Token
 from proxy.tokens.source import TokenSource
-
-SHORTEST_REST, LONGEST_REST = 1.0, 60.0  # seconds
 
 
 class Renewable(Credential):
@@ -37,9 +34,6 @@ class TokenScheme(Scheme):
         self._settings = settings
         self._name = context.name
         self._clock = context.clock
-        self._useless: Token | None = None  # the last one that was refused as soon as it was had
-        self._useless_times = 0
-        self._rest_until = 0.0
         self.source = TokenSource(context.name, self._store_key, self._fetch, context.tokens, refresh_before)
 
     # -- what a type says ----------------------------------------------------------------------------
@@ -70,32 +64,16 @@ class TokenScheme(Scheme):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
-        token = await self.source.token()
+        token = self.source.valid() or await self.source.token()
         self.put(request, token)
         response = yield request
         if not await self._settings.unauthorized.matches(response):
             return
-        renewed = await self._renewed(token)
-        self.put(request, renewed)
+        token = await self.source.renew(token)
+        self.put(request, token)
         request.extensions["notes"] = ["renewed token"]
         response = yield request
-        if await self._settings.unauthorized.matches(response):
-            self._note_useless(renewed)
-        else:
-            self._useless_times = 0
-
-    async def _renewed(self, refused: Token) -> Token:
-        if refused is self._useless and self._clock.monotonic() < self._rest_until:
-            raise CredentialError("the API refused a new token a moment ago")
-        return await self.source.renew(refused)
-
-    def _note_useless(self, token: Token) -> None:
-        if token is self._useless:
-            return  # many requests were sent with it
-        self._useless = token
-        rest = min(SHORTEST_REST * 2**self._useless_times, LONGEST_REST)
-        self._useless_times = min(self._useless_times + 1, 10)
-        self._rest_until = self._clock.monotonic() + rest
+        self.source.hear(token, refused=await self._settings.unauthorized.matches(response))
 
     # -- the source ----------------------------------------------------------------------------------
 

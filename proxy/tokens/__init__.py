@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 import httpx
@@ -24,6 +25,47 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a credential's token stands.
+
+    Attributes:
+        expires_at: epoch seconds, or None if that is not known or there is no token.
+        resting_until: epoch seconds before which nobody asks for another token, or None.
+        problem: what failed last; empty once it went well again.
+        unsaved: why the token is in memory only; empty if the store has it.
+
+    """
+
+    expires_at: float | None
+    resting_until: float | None = None
+    problem: str = ""
+    unsaved: str = ""
+
+
+class Renewed(ABC):
+    """What keeps one credential's token.
+
+    Attributes:
+        name: the credential's.
+
+    """
+
+    name: str
+
+    @abstractmethod
+    def standing(self) -> Standing:
+        """Return how its token stands."""
+
+    @abstractmethod
+    async def settle(self) -> None:
+        """Let a renewal under way come to its end: its answer may hold a rotated refresh token."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Renew no more, and wait only shortly for a renewal under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """What all sources of tokens share.
 
@@ -31,6 +73,8 @@ class Tokens:
         client: for token endpoints; raises the errors of `proxy.errors`.
         renewed: told of each renewal: credential, and ``success``, ``refused`` or ``unavailable``.
         warn: told of what users must know, such as a store that can't be written.
+        random: spreads what would else happen all at once.
+        sources: all that share this.
 
     """
 
@@ -39,6 +83,8 @@ class Tokens:
     client: httpx.AsyncBaseTransport
     renewed: Callable[[str, str], None] = lambda credential, outcome: None  # noqa: ARG005
     warn: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    random: Random = field(default_factory=Random)
+    sources: list[Renewed] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +170,4 @@ class Interactive(Grant):
         raise CredentialError(f"login needed: countersign login {client.name}")
 
 
-__all__ = ["Client", "Grant", "Interactive", "Tokens"]
+__all__ = ["Client", "Grant", "Interactive", "Renewed", "Standing", "Tokens"]

@@ -113,18 +113,20 @@ class Endpoint:
                 finally:
                     await response.aclose()
         except TimeoutError:
-            problem = f"{self._what} took longer than {self._timeout:g} s"
+            problem, sent = f"{self._what} took longer than {self._timeout:g} s", True
         except UpstreamError as failure:
-            problem = f"{self._what}: {failure.detail}"
+            problem, sent = f"{self._what}: {failure.detail}", failure.sent
         # Raised outside: what failed has the request on it, and would be the context.
-        raise TokenEndpointDown(problem, retry_after=1)
+        raise TokenEndpointDown(problem, sent=sent)
 
     def _check_status(self, response: httpx.Response) -> None:
         """What can be told without the body, which may be huge or never come."""
         status = response.status_code
         if status >= 500 or status in (408, 429):
             wait = told_wait(response.headers.raw, self._clock.time())
-            raise TokenEndpointDown(f"{self._what} answered {status}", retry_after=wait or 1)
+            if status == 429:
+                wait = max(wait or 0.0, 1.0)  # not again at once, whatever it says
+            raise TokenEndpointDown(f"{self._what} answered {status}", retry_after=wait, sent=True)
         if 300 <= status < 400:
             raise CredentialError(f"{self._what} redirects, which is not followed; its URL must be exact")
 
@@ -150,7 +152,7 @@ class Endpoint:
         status, answer = reply.status, reply.body
         code = None if answer is None else answer.get("error")
         if code in _DOWN:
-            raise TokenEndpointDown(f"{self._what} answered {code}", retry_after=1)
+            raise TokenEndpointDown(f"{self._what} answered {code}", sent=True)
         if code:
             known = isinstance(code, str) and code in _CODES
             raise Refused(str(code) if known else "an error of its own kind", self._what)

@@ -1,4 +1,4 @@
-"""One credential's tokens: fetched once however many want them, renewed early, stored before they are used.
+"""One credential's tokens: got once however many want them, renewed early, stored before they are used.
 
 Which token was refused decides about a renewal, not the clock. A renewal belongs to nobody's request: it is
 a task of its own that the one who asked first can't cancel. No lock is held while a request is under way.
@@ -7,24 +7,20 @@ a task of its own that the one who asked first can't cancel. No lock is held whi
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TypeGuard
 
-from proxy.errors import CredentialError, ProxyError, StoreError, TokenEndpointDown
+from proxy.clock import Timer
+from proxy.errors import CountersignError, ProxyError, TokenEndpointDown
 from proxy.stores import Token
-from proxy.tokens import Tokens
-from proxy.tokens.endpoint import Refused
+from proxy.tokens import Renewed, Standing, Tokens
+from proxy.tokens._life import NONE, life
+from proxy.tokens._renewal import Fetch, Key, Renewal
+from proxy.tokens._rest import SHORTEST, Doubt, Rest
 
-PART = 0.25  # of a token's life at most is left when it is renewed early
-_BEGIN_ANEW = frozenset({"invalid_grant", "unauthorized_client", "unsupported_grant_type"})
-REMEMBERED = 16  # refused tokens that are known as such
-SHORTEST_REST, LONGEST_REST_DOWN, LONGEST_REST_REFUSED = 1.0, 30.0, 60.0
-
-Fetch = Callable[[str | None], Awaitable[Token]]
+PATIENCE = 10.5  # seconds that a request waits for a token; the token endpoint has 10 to answer
+CLOSING = 2.0  # seconds that the end waits for a renewal
 
 
-class TokenSource:
+class TokenSource(Renewed):
     """Where the requests of one credential get their token from.
 
     Args:
@@ -32,36 +28,65 @@ class TokenSource:
         key: names the token in the store; it changes when the configuration does.
         fetch: gets a token, by the refresh token it is given or without one.
         refresh_before: seconds before its expiry at which a token is renewed.
+        patience: seconds that a request waits for a token.
 
     """
 
     def __init__(
         self,
         name: str,
-        key: Callable[[], Awaitable[str]],
+        key: Key,
         fetch: Fetch,
         tokens: Tokens,
         refresh_before: float,
+        *,
+        patience: float = PATIENCE,
     ) -> None:
-        self._name = name
-        self._key = key
-        self._fetch = fetch
-        self._tokens = tokens
+        self.name = name
         self._clock = tokens.clock
+        self._random = tokens.random
+        self._tell = tokens.warn
         self._refresh_before = refresh_before
+        self._patience = patience
+        self._get = Renewal(name, key, fetch, tokens)
+        self._rest = Rest(tokens.clock)
+        self._doubt = Doubt(tokens.clock)
         self._token: Token | None = None
-        self._newest: Token | None = None  # the last one had, refused or not: its refresh token is the one to use
-        self._unsaved = False  # whether the newest is not in the store, which may hold an older one
-        self._dead: deque[str] = deque(maxlen=REMEMBERED)
+        self._life = NONE
+        self._is_used = False  # since it was got
         self._renewal: asyncio.Task[Token] | None = None
-        self._refused = False
-        self._failure = ""
-        self._failures = 0
-        self._rest_until = 0.0
+        self._timer: Timer | None = None
+        self._is_closed = False
+        tokens.sources.append(self)
+
+    # -- for requests --------------------------------------------------------------------------------
 
     @property
     def current(self) -> Token | None:
         """The token that it has, whatever it is worth."""
+        return self._token
+
+    def standing(self) -> Standing:
+        """Return how its token stands."""
+        token, left = self._token, self._rest.left
+        return Standing(
+            expires_at=token.expires_at if token else None,
+            resting_until=self._clock.time() + left if left else None,
+            problem=self._rest.problem,
+            unsaved=self._get.unsaved,
+        )
+
+    def valid(self) -> Token | None:
+        """Return a token if there is one that is not known to be dead; one that is late is renewed meanwhile."""
+        now, clock = self._life, self._clock
+        if clock.monotonic() < now.due and clock.time() < now.due_date:
+            self._is_used = True
+            return self._token
+        if self._token is None or now.is_over(clock):
+            return None
+        self._is_used = True
+        if not self._rest.left:
+            self._start()
         return self._token
 
     async def token(self) -> Token:
@@ -69,166 +94,126 @@ class TokenSource:
 
         Raises:
             ProxyError: it can't be had.
+            SecretError: a secret can't be had.
 
         """
-        token = self._token
-        if token is None or self._is_over(token):
-            return await self._renewed()
-        if token.expires_at is not None and self._is_late(token) and not self._rests():
-            self._start()
-        return token
+        return self.valid() or await self._another()
 
     async def renew(self, refused: Token) -> Token:
         """Return another token than the one that the API refused.
 
         Raises:
-            ProxyError: it can't be had.
+            ProxyError: it can't be had, or the API refuses every new one.
+            SecretError: a secret can't be had.
 
         """
-        token = self._token
-        if token is not None and token is not refused:
-            return token  # a late 401: another request has renewed it already, if only to the same text
-        if refused.access_token not in self._dead:
-            self._dead.append(refused.access_token)
-        self._token = None
-        return await self._renewed()
+        if self._token is not refused:
+            # A late refusal: another request has renewed it already, if only to the same text.
+            return await self.token()
+        self._doubt.check()
+        self._get.refused(refused)
+        self._token, self._life = None, NONE
+        self._stop_timer()
+        return await self._another()
 
-    # -- when ----------------------------------------------------------------------------------------
-
-    def _is_over(self, token: Token) -> bool:
-        return token.expires_at is not None and token.expires_at <= self._clock.time()
-
-    def _is_late(self, token: Token) -> bool:
-        assert token.expires_at is not None
-        life = token.expires_at - token.obtained_at
-        return token.expires_at - self._clock.time() <= min(self._refresh_before, life * PART)
-
-    def _rests(self) -> bool:
-        return self._clock.monotonic() < self._rest_until
-
-    def _usable(self, token: Token | None) -> TypeGuard[Token]:
-        return token is not None and token.access_token not in self._dead and not self._is_over(token)
+    def hear(self, token: Token, *, refused: bool) -> None:
+        """Hear how the API took `token`, which `renew` has given: whether that helps is to be known the next time."""
+        self._doubt.hear(token, refused=refused)
 
     # -- once ----------------------------------------------------------------------------------------
 
-    async def _renewed(self) -> Token:
-        if self._renewal is None and self._rests():
+    async def _another(self) -> Token:
+        """Wait for a token that is not dead."""
+        if self._renewal is None and self._rest.left:
             await self._look_into_store()
-            if self._usable(self._token):
-                return self._token
-            if self._rests():
-                raise self._resting()
-        return await asyncio.shield(self._start())
+            if token := self.valid():
+                return token
+            if self._renewal is None and self._rest.left:
+                raise self._rest.failure()
+        try:
+            async with asyncio.timeout(self._patience):
+                token = await asyncio.shield(self._start())
+        except TimeoutError:
+            raise TokenEndpointDown(f"no token within {self._patience:g} s", retry_after=1) from None
+        self._is_used = True
+        return token
 
     def _start(self) -> asyncio.Task[Token]:
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew(), name=f"renewal of {self._name}")
+            self._renewal = asyncio.create_task(self._renew(), name=f"renewal of {self.name}")
             self._renewal.add_done_callback(self._ended)
         return self._renewal
 
+    async def _renew(self) -> Token:
+        try:
+            token = await self._get(self._token)
+        except ProxyError as failure:
+            self._rest.begin(failure)
+            self._warn(f"{failure.detail}; the token endpoint is left alone for {self._rest.left:.0f} s")
+            raise
+        return self._take(token)
+
     def _ended(self, renewal: asyncio.Task[Token]) -> None:
         self._renewal = None
-        if not renewal.cancelled():
-            renewal.exception()  # whoever waited has it; nobody did if it was early
-
-    def _resting(self) -> ProxyError:
-        """Return the failure that is remembered, with the rest of the pause.
-
-        A new one each time: an exception that is raised again grows by a traceback, and keeps what stands in it.
-        """
-        if self._refused:
-            return CredentialError(self._failure)
-        return TokenEndpointDown(self._failure, retry_after=self._rest_until - self._clock.monotonic())
-
-    async def _renew(self) -> Token:
-        """Renew under the store's lock; who held it before us may have left a token."""
-        key = await self._key()
-        token: Token | None = None
-        try:
-            async with self._tokens.store.lock(key):
-                token = await self._renew_locked(key)
-        except StoreError as failure:
-            self._tokens.warn(f"credential {self._name}: {failure}; tokens serve from memory")
-        return token or await self._renew_locked(key)
-
-    async def _renew_locked(self, key: str) -> Token:
-        known = await self._load(key)
-        if self._usable(known) and not self._is_same(known):
-            return self._succeeded(known)
-        return await self._obtain(key, known)
-
-    def _is_same(self, stored: Token) -> bool:
-        return self._token is not None and stored.access_token == self._token.access_token
-
-    async def _obtain(self, key: str, old: Token | None) -> Token:
-        try:
-            token = await self._fetched(old)
-        except ProxyError as failure:
-            self._failed(failure)
-            raise
-        if token.access_token in self._dead:
-            self._dead.remove(token.access_token)  # the server says that it is good
-        try:
-            # Before it is used: a rotated refresh token that is lost in a crash can't be had again.
-            await self._tokens.store.save(key, token)
-            self._unsaved = False
-        except StoreError as failure:
-            self._unsaved = True
-            self._tokens.warn(f"credential {self._name}: {failure}; the token serves from memory")
-        self._tokens.renewed(self._name, "success")
-        return self._succeeded(token)
-
-    async def _fetched(self, old: Token | None) -> Token:
-        if old is None or old.refresh_token is None:
-            return await self._fetch(None)
-        try:
-            token = await self._fetch(old.refresh_token)
-        except Refused as failure:
-            if failure.code not in _BEGIN_ANEW:
-                raise
-        else:
-            # Not rotated: the old one stays good (RFC 6749, section 6).
-            return token if token.refresh_token is not None else token.with_refresh_token(old.refresh_token)
-        return await self._fetch(None)  # the refresh token is dead; begin anew where the grant can
-
-    def _succeeded(self, token: Token) -> Token:
-        self._token = self._newest = token
-        self._failures = 0
-        self._rest_until = 0.0
-        return token
-
-    def _failed(self, failure: ProxyError) -> None:
-        self._refused = isinstance(failure, CredentialError)
-        self._failure = failure.detail
-        longest = LONGEST_REST_REFUSED if self._refused else LONGEST_REST_DOWN
-        rest = max(min(SHORTEST_REST * 2**self._failures, longest), min(failure.retry_after or 0, longest))
-        self._failures = min(self._failures + 1, 10)
-        self._rest_until = self._clock.monotonic() + rest
-        if not self._refused:
-            failure.retry_after = max(failure.retry_after or 0, rest)  # before that nobody is asked again
-        self._tokens.renewed(self._name, "refused" if self._refused else "unavailable")
-
-    # -- the store -----------------------------------------------------------------------------------
+        if renewal.cancelled():
+            return
+        failure = renewal.exception()  # whoever waited has it; nobody did if it was early
+        if failure is not None:
+            self._set_timer(not_before=self._clock.monotonic() + SHORTEST)
+            if not isinstance(failure, CountersignError):
+                self._warn(f"the renewal failed with {type(failure).__name__}")
 
     async def _look_into_store(self) -> None:
         """While resting: a login, or another process, may have put a token there."""
-        known = await self._load(await self._key())
-        if self._usable(known) and self._rests():
-            self._succeeded(known)
+        found = await self._get.look(self._token)
+        if found is not None and self._rest.left:
+            self._take(found)
 
-    async def _load(self, key: str) -> Token | None:
-        """Return the newest token that is known: the store's, unless it could not be read or written."""
-        stored: Token | None = None
-        try:
-            stored = await self._tokens.store.load(key)
-        except StoreError as failure:
-            self._tokens.warn(f"credential {self._name}: {failure}")
-        newest = self._newest
-        if stored is None or (self._unsaved and newest is not None and stored.obtained_at <= newest.obtained_at):
-            return newest
-        return stored
+    # -- what it has ---------------------------------------------------------------------------------
 
-    async def aclose(self) -> None:
-        """Let a renewal under way come to its end: its answer may hold a rotated refresh token."""
+    def _take(self, token: Token) -> Token:
+        self._token = token
+        self._life = life(token, self._clock, self._refresh_before, self._random.random())
+        self._is_used = False
+        self._rest.end()
+        self._set_timer()
+        return token
+
+    # -- early ---------------------------------------------------------------------------------------
+
+    def _set_timer(self, not_before: float = 0.0) -> None:
+        self._stop_timer()
+        at = max(self._life.due, self._rest.until, not_before)
+        if at < self._life.over and not self._is_closed:
+            self._timer = self._clock.call_later(at - self._clock.monotonic(), self._is_due)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_due(self) -> None:
+        """Renew, though no request comes at the moment; a token that nobody has used falls asleep."""
+        self._timer = None
+        if self._is_used and not self._life.is_over(self._clock):
+            self._start()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """As `Renewed.settle`."""
         if self._renewal is not None:
             await asyncio.wait([self._renewal])
+
+    async def aclose(self) -> None:
+        """As `Renewed.aclose`."""
+        self._is_closed = True
+        self._stop_timer()
+        if self._renewal is not None:
+            renewal = self._renewal
+            await asyncio.wait([renewal], timeout=CLOSING)
+            renewal.cancel()
+            await asyncio.wait([renewal])
+
+    def _warn(self, text: str) -> None:
+        self._tell(f"credential {self.name}: {text}")

@@ -82,7 +82,7 @@ async def test_a_member_renews_before_the_next_one_is_asked() -> None:
 
 
 async def test_a_member_that_can_not_renew_is_passed_over() -> None:
-    issuer = Script(answer(200, [], b'{"access_token": "t"}'), 500)
+    issuer = Script(answer(200, [], b'{"access_token": "t"}'), 429)
     oauth2 = build({"type": "oauth2", "grant": "client_credentials", "token_url": "https://issuer.test/t",
                     "client_id": "i", "client_secret": "s"}, issuer=issuer)  # fmt: skip
     bench = Bench(three(a=oauth2), 401, 200)

@@ -160,7 +160,7 @@ async def test_a_renewal_that_fails_leaves_the_401() -> None:
 
 
 async def test_without_a_token_nothing_is_sent() -> None:
-    for step, kind in ((refusal("invalid_client"), CredentialError), (500, TokenEndpointDown)):
+    for step, kind in ((refusal("invalid_client"), CredentialError), (429, TokenEndpointDown)):
         bench = Bench(Issuer(step).build(table()))
         with pytest.raises(kind) as caught:
             await bench()

@@ -16,7 +16,7 @@ import pytest
 from proxy import demo
 from proxy.tokens import endpoint
 from tests.conftest import Start
-from tests.doubles import FakeClock
+from tests.doubles import FakeClock, HurriedClock
 from tests.journeys.conftest import HEAD, Build, House
 from tests.journeys.wires import OK, PATIENCE, Api, Line, Message, Step, answer, chunked, closing, early, slices
 
@@ -288,7 +288,7 @@ async def test_still_401_is_handed_on_as_it_came(renewing: Renewing, accounts: A
 @pytest.mark.parametrize(
     ("said", "why"),
     [(answer(400, b'{"error":"invalid_grant"}'), b"invalid_grant"), (answer(500), b"500"),
-     (answer(200, b"?"), b"no token"), (closing(), b"token endpoint")],
+     (answer(200, b"?"), b"no answer"), (closing(), b"token endpoint")],
 )  # fmt: skip
 async def test_a_renewal_that_fails_hands_the_401_on_and_says_why(
     renewing: Renewing, accounts: Accounts, said: Step, why: bytes
@@ -305,32 +305,32 @@ async def test_a_renewal_that_fails_hands_the_401_on_and_says_why(
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "error"),
+    ("said", "status", "error", "asked"),
     [
-        (answer(500), 503, "destination_unavailable"),
-        (answer(503, b"", "Retry-After: 7"), 503, "destination_unavailable"),
-        (answer(429), 503, "destination_unavailable"),
-        (closing(), 503, "destination_unavailable"),
-        (answer(401, b'{"error":"invalid_client"}'), 502, "proxy_configuration_error"),
-        (answer(400, b'{"error":"invalid_grant"}'), 502, "proxy_configuration_error"),
-        (answer(403, b"<html>"), 502, "proxy_configuration_error"),
-        (answer(200, b"<html>"), 502, "proxy_configuration_error"),
-        (answer(200, b"{}"), 502, "proxy_configuration_error"),
-        (answer(200, b'{"access_token": "a\\nb"}'), 502, "proxy_configuration_error"),
-        (answer(302, b"", "Location: http://evil.example/token"), 502, "proxy_configuration_error"),
+        (answer(500), 503, "destination_unavailable", 2),
+        (answer(503, b"", "Retry-After: 7"), 503, "destination_unavailable", 1),
+        (answer(429), 503, "destination_unavailable", 1),
+        (closing(), 503, "destination_unavailable", 2),
+        (answer(401, b'{"error":"invalid_client"}'), 502, "proxy_configuration_error", 1),
+        (answer(400, b'{"error":"invalid_grant"}'), 502, "proxy_configuration_error", 1),
+        (answer(403, b"<html>"), 502, "proxy_configuration_error", 1),
+        (answer(200, b"<html>"), 502, "proxy_configuration_error", 1),
+        (answer(200, b"{}"), 502, "proxy_configuration_error", 1),
+        (answer(200, b'{"access_token": "a\\nb"}'), 502, "proxy_configuration_error", 1),
+        (answer(302, b"", "Location: http://evil.example/token"), 502, "proxy_configuration_error", 1),
     ],
 )  # fmt: skip
 async def test_a_token_that_cannot_be_had_is_told_and_not_asked_for_again_at_once(
-    renewing: Renewing, accounts: Accounts, said: Step, status: int, error: str
+    renewing: Renewing, accounts: Accounts, said: Step, status: int, error: str, asked: int
 ) -> None:
     accounts.issuer.always = said
-    house = await renewing(retry={"attempts": 1})
+    house = await renewing(retry={"attempts": 1}, clock=HurriedClock())
     for _ in range(3):
         seen = await house.ask()
         assert (seen.status, seen.error) == (status, error)
         assert (seen.get("Retry-After") is not None) == (status == 503)
     assert house.api.messages == []
-    assert len(accounts.issuer.messages) == 1
+    assert len(accounts.issuer.messages) == asked
     assert b"the-client-secret" not in seen.raw + seen.body
     assert "the-client-secret" not in house.proxy.lines
 
@@ -350,12 +350,20 @@ async def test_a_token_endpoint_that_hangs_is_a_503(
 
 async def test_a_token_endpoint_that_recovers_is_asked_again(renewing: Renewing, accounts: Accounts) -> None:
     clock = FakeClock()
-    accounts.issuer.script = [answer(500)]
+    accounts.issuer.script = [answer(503, b"", "Retry-After: 2")]
     house = await renewing(clock=clock)
     seen = await house.ask()
-    assert seen.status == 503
-    clock.now += int(seen.get("Retry-After") or b"0")
+    assert (seen.status, seen.get("Retry-After")) == (503, b"2")
+    clock.now += 2
     assert (await house.ask()).status == 200
+
+
+@pytest.mark.parametrize("said", [answer(500), answer(503), closing()], ids=["500", "503", "closes"])
+async def test_one_that_fails_for_a_moment_is_not_noticed(renewing: Renewing, accounts: Accounts, said: Step) -> None:
+    accounts.issuer.script = [said]
+    house = await renewing(clock=HurriedClock())
+    assert (await house.ask()).status == 200
+    assert len(accounts.issuer.messages) == 2
 
 
 async def test_a_rotated_refresh_token_is_used_the_next_time(renewing: Renewing, accounts: Accounts) -> None:
