@@ -20,7 +20,7 @@ from proxy.transport.tls import TlsSettings, context
 from proxy.values import split_words
 
 # These are written as secrets, since they may come from the same places, but may be known.
-_IDENTIFIERS = frozenset({"username", "client_id", "key_id"})
+_IDENTIFIERS = frozenset({"app_id", "client_id", "installation_id", "key_file", "key_id", "username"})
 
 
 def references(table: Table) -> Iterator[Mistake]:

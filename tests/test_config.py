@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy import environment, layers
+from proxy import environment, layers, plugins
 from proxy.config import load
 from proxy.errors import ConfigError
 from proxy.transport.tls import context
@@ -318,11 +318,10 @@ def test_one_mistake(told: Told, text: str, mistake: str) -> None:
     assert told(text) == [mistake]
 
 
-TYPES = "api_key, basic, bearer, digest, fallback, hmac, none, oauth2, python"
+TYPES = ", ".join(name.rpartition(".")[2] for name in plugins.modules("proxy.credentials"))
 OF_CREDENTIALS = [
     ('type = "bearr"', "type: no such type; right would be bearer"),
-    ('type = "sigv4"', f"type: no such type; right would be one of {TYPES}"),
-    ('type = "jwt"', f"type: no such type; right would be one of {TYPES}"),
+    ('type = "zzzzz"', f"type: no such type; right would be one of {TYPES}"),
     ("type = 3", f"type: no such type; right would be one of {TYPES}"),
     ("", f"type: is missing; right would be one of {TYPES}"),
     ('type = "bearer"', "token: is missing; right would be token = …"),

@@ -14,6 +14,8 @@ from proxy.credentials._unauthorized import Unauthorized
 from proxy.stores import Token
 from proxy.tokens.source import TokenSource
 
+EARLY = 60.0  # seconds before its expiry that a token is renewed, where no key says it
+
 
 class Renewable(Credential):
     """What all types have that can renew."""
@@ -30,7 +32,7 @@ class TokenScheme(Scheme):
 
     fields = AUTHORIZATION
 
-    def __init__(self, settings: Renewable, context: Context, refresh_before: float) -> None:
+    def __init__(self, settings: Renewable, context: Context, refresh_before: float = EARLY) -> None:
         self._settings = settings
         self._name = context.name
         self._clock = context.clock

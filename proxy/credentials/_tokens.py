@@ -1,0 +1,128 @@
+"""Tokens as programs and APIs hand them out: texts and JSON of several kinds, read with care.
+
+Nothing of what could not be read is repeated, not even by an exception's context: it may well be the secret. `now`
+is in seconds since the epoch, `what` says to people what is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from proxy.errors import CredentialError
+from proxy.stores import Token
+from proxy.tokens.endpoint import lifetime
+
+Table = Mapping[str, object]
+
+_TOKEN = re.compile(r"[!-~]+")  # what can stand in a header field
+_MILLISECONDS = 1e11  # a date above it is not in seconds
+
+
+def from_text(text: str, now: float, what: str) -> Token:
+    """Read what a program printed.
+
+    That is a token; or JSON: a token with ``expires_in`` or ``expires_at``, an ExecCredential of Kubernetes, or
+    what AWS calls credential_process.
+
+    Raises:
+        CredentialError: it is none of these.
+
+    """
+    text = text.strip()
+    if not text.startswith("{"):
+        return _made(text, None, now, what)
+    table: object = None
+    with suppress(ValueError, RecursionError):
+        table = json.loads(text)
+    if not isinstance(table, dict):
+        raise CredentialError(f"{what} is no JSON, though it begins so")
+    if table.get("kind") == "ExecCredential":
+        return _exec_credential(table, now, what)
+    if "AccessKeyId" in table:
+        return _aws(table, now, what)
+    return from_table(table, now, what)
+
+
+def from_table(table: Table, now: float, what: str) -> Token:
+    """Read ``{"token" / "access_token", "expires_in" / "expires_at"}``.
+
+    Raises:
+        CredentialError: it has no such token, or one that is over.
+
+    """
+    life = lifetime(table.get("expires_in"))
+    expiry = epoch(table.get("expires_at")) if life is None else now + life
+    return _made(table.get("token", table.get("access_token")), expiry, now, what)
+
+
+def from_id_token(value: object, now: float, what: str) -> Token:
+    """Read a JWT, whose expiry stands in it (RFC 7519, section 4.1.4); it is not verified: that is the API's part.
+
+    Raises:
+        CredentialError: it is none, or it is over.
+
+    """
+    claims: object = None
+    if isinstance(value, str) and value.count(".") == 2:
+        payload = value.split(".")[1]
+        with suppress(ValueError, RecursionError):
+            claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    if not isinstance(claims, dict):
+        raise CredentialError(f"{what} holds no JWT")
+    return _made(value, epoch(claims.get("exp")), now, what)
+
+
+def _exec_credential(table: Table, now: float, what: str) -> Token:
+    """``client.authentication.k8s.io``."""
+    status = table.get("status")
+    if not isinstance(status, dict) or "token" not in status:
+        raise CredentialError(f"{what} is an ExecCredential without a token; right would be one with status.token")
+    return _made(status["token"], epoch(status.get("expirationTimestamp")), now, what)
+
+
+def _aws(table: Table, now: float, what: str) -> Token:
+    if not table.get("SessionToken"):
+        raise CredentialError(
+            f'{what} is AWS keys without a SessionToken; right would be type = "sigv4", which signs by them'
+        )
+    return _made(table["SessionToken"], epoch(table.get("Expiration")), now, what)
+
+
+def _made(value: object, expires_at: float | None, now: float, what: str) -> Token:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise CredentialError(f"{what} holds no token: right would be printable ASCII without spaces")
+    if expires_at is not None and expires_at <= now:
+        raise CredentialError(f"{what} is a token that has expired")
+    return Token(value, expires_at, obtained_at=now)
+
+
+def epoch(value: object) -> float | None:
+    """Seconds since the epoch that a date says, or None if it is missing or says nothing sensible.
+
+    It may be a number, in seconds or milliseconds, or a text by RFC 3339; without a zone that is UTC.
+    """
+    if isinstance(value, str):
+        try:
+            date = datetime.fromisoformat(value)
+            return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            pass  # a number, perhaps
+    seconds = _number(value)
+    if seconds is None:
+        return None
+    return seconds / 1000 if seconds > _MILLISECONDS else seconds
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 < number < 1e15 else None

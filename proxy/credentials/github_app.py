@@ -1,0 +1,94 @@
+"""A GitHub App's token for one of its installations.
+
+https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+import httpx
+from pydantic import BeforeValidator, Field, model_validator
+
+from proxy.credentials import Context, Scheme
+from proxy.credentials._renewing import Renewable, TokenScheme
+from proxy.credentials._tokens import from_table
+from proxy.errors import CredentialError
+from proxy.keys import SigningKey
+from proxy.secrets import Secret, SecretText
+from proxy.stores import Token
+from proxy.tokens.endpoint import Endpoint
+from proxy.tokens.settings import URL_PATTERN, check_url
+
+LIFE = 540  # seconds of the JWT that asks for a token; GitHub takes at most 600
+SLACK = 60  # seconds that this machine's clock may be ahead of GitHub's
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Number = Annotated[Secret, BeforeValidator(_text, json_schema_input_type=int | Secret)]
+
+
+class GithubApp(Renewable):
+    """``type = "github_app"``; ``app_id`` may also be the app's client id."""
+
+    type: Literal["github_app"]
+    app_id: Number
+    installation_id: Number
+    key: SecretText
+    api_url: str = Field(default="https://api.github.com", pattern=URL_PATTERN)
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _safe(self) -> GithubApp:
+        check_url("api_url", self.api_url, insecure=self.insecure)
+        return self
+
+    def build(self, context: Context) -> Scheme:
+        """As `Credential.build`."""
+        return GithubAppScheme(self, context)
+
+
+class GithubAppScheme(TokenScheme):
+    """Sends the installation's token."""
+
+    def __init__(self, settings: GithubApp, context: Context) -> None:
+        super().__init__(settings, context)
+        self._app = settings
+        self._client = context.tokens.client
+
+    async def facts(self) -> list[object]:
+        """As `TokenScheme.facts`."""
+        app = self._app
+        return [app.api_url, await app.app_id.get(), await app.installation_id.get()]
+
+    async def fetch(self) -> Token:
+        """As `TokenScheme.fetch`."""
+        app = self._app
+        installation = await app.installation_id.get()
+        url = f"{app.api_url.rstrip('/')}/app/installations/{quote(installation, safe='')}/access_tokens"
+        headers = {
+            "Authorization": f"Bearer {await self._assertion()}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+            "User-Agent": "countersign",  # without one, GitHub refuses
+        }
+        endpoint = Endpoint(url, self._client, self._clock, what="GitHub")
+        reply = await endpoint.post([], headers)
+        if reply.status == 404:
+            raise CredentialError("GitHub knows no such installation of the app; is installation_id right?")
+        return from_table(endpoint.granted(reply), self._clock.time(), "GitHub's answer")
+
+    async def _assertion(self) -> str:
+        key = SigningKey.load(await self._app.key.get(), "RS256")
+        now = int(self._clock.time())
+        return key.sign({"iss": await self._app.app_id.get(), "iat": now - SLACK, "exp": now + LIFE - SLACK})
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`: asks nobody."""
+        await super().explain(request)
+        SigningKey.load(await self._app.key.get(), "RS256")
+        return {"token": f"from {self._app.api_url} for the installation, or the store"}

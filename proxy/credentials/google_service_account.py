@@ -1,0 +1,142 @@
+"""A Google service account: access tokens for Google's APIs, or ID tokens for services that sit behind them.
+
+https://developers.google.com/identity/protocols/oauth2/service-account
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from pydantic import TypeAdapter, model_validator
+
+from proxy.credentials import Context, Scheme
+from proxy.credentials._renewing import Renewable, TokenScheme
+from proxy.credentials._tokens import from_id_token
+from proxy.errors import SecretError
+from proxy.keys import SigningKey
+from proxy.secrets import SecretText, Source
+from proxy.stores import Token
+from proxy.tokens.endpoint import TokenEndpoint
+from proxy.tokens.settings import check_url
+from proxy.values import Words
+
+LIFE = 3600  # seconds; the longest that Google takes
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_RIGHT = "right would be the JSON file that Google gives for a key of the account"
+
+_source: TypeAdapter[Source] = TypeAdapter(SecretText)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account:
+    """What a key file says."""
+
+    email: str
+    key: str
+    key_id: str
+    token_url: str
+
+
+class GoogleServiceAccount(Renewable):
+    """``type = "google_service_account"``; the key file is read again when it changes."""
+
+    type: Literal["google_service_account"]
+    key_file: Path
+    scope: Words | str = ""
+    audience: str = ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> GoogleServiceAccount:
+        if bool(self.scope) == bool(self.audience):
+            raise ValueError("right would be either scope, for an access token, or audience, for an ID token")
+        return self
+
+    @cached_property
+    def source(self) -> Source:
+        """The key file as a secret."""
+        return _source.validate_python({"file": str(self.key_file)})
+
+    def secrets(self) -> Iterator[tuple[str, Source]]:
+        """As `Credential.secrets`."""
+        yield "key_file", self.source
+
+    def build(self, context: Context) -> Scheme:
+        """As `Credential.build`."""
+        return GoogleScheme(self, context)
+
+    async def account(self) -> Account:
+        """Read the key file.
+
+        Raises:
+            SecretError: it can't be had, or is none.
+
+        """
+        table: object = None
+        text = await self.source.get()
+        # Raised outside: a JSONDecodeError has the whole text on it, and would be the context of ours.
+        with suppress(ValueError, RecursionError):
+            table = json.loads(text)
+        names = ("client_email", "private_key", "private_key_id", "token_uri")
+        values = [table.get(name) for name in names] if isinstance(table, dict) else []
+        if len(values) != len(names) or not all(isinstance(value, str) and value for value in values):
+            raise SecretError(f"{self.source.where} is no service account's key; {_RIGHT}")
+        account = Account(*map(str, values))
+        problem = ""
+        try:
+            check_url("its token_uri", account.token_url, insecure=False)
+        except ValueError as failure:
+            problem = str(failure).partition(";")[0]
+        if problem:
+            raise SecretError(f"{self.source.where} is no service account's key: {problem}; {_RIGHT}")
+        return account
+
+
+class GoogleScheme(TokenScheme):
+    """Sends the account's token."""
+
+    def __init__(self, settings: GoogleServiceAccount, context: Context) -> None:
+        super().__init__(settings, context)
+        self._google = settings
+        self._client = context.tokens.client
+        self._scope = settings.scope if isinstance(settings.scope, str) else " ".join(settings.scope)
+
+    async def facts(self) -> list[object]:
+        """As `TokenScheme.facts`."""
+        account = await self._google.account()
+        return [account.email, account.token_url, self._scope, self._google.audience]
+
+    async def fetch(self) -> Token:
+        """As `TokenScheme.fetch`."""
+        account = await self._google.account()
+        endpoint = TokenEndpoint(account.token_url, self._client, self._clock)
+        form = [("grant_type", GRANT), ("assertion", self._assertion(account))]
+        if not self._google.audience:
+            return await endpoint.request(form, {})
+        answer = endpoint.granted(await endpoint.post(form, {}))
+        return from_id_token(answer.get("id_token"), self._clock.time(), "the token endpoint's answer")
+
+    def _assertion(self, account: Account) -> str:
+        now = int(self._clock.time())
+        audience = self._google.audience
+        claims = {
+            "iss": account.email,
+            "aud": account.token_url,
+            "iat": now,
+            "exp": now + LIFE,
+            **({"target_audience": audience} if audience else {"scope": self._scope}),
+        }
+        return SigningKey.load(account.key, "RS256").sign(claims, {"kid": account.key_id})
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`: asks nobody."""
+        await super().explain(request)
+        account = await self._google.account()
+        SigningKey.load(account.key, "RS256")
+        return {"token": f"from {account.token_url.partition('?')[0]} for {account.email}, or the store"}
