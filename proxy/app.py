@@ -15,6 +15,7 @@ from proxy import places
 from proxy.admin import Admin, Facts, Problems, Workers, problems
 from proxy.clock import Clock
 from proxy.config import Settings
+from proxy.credentials import Scheme
 from proxy.errors import ConfigError, CountersignError, SecretError
 from proxy.gateway import Answer, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
@@ -174,6 +175,10 @@ class App:
     def routes(self) -> tuple[Route, ...]:
         """The routes that are served."""
         return self._now.gateway.table.routes
+
+    def scheme(self, name: str) -> Scheme | None:
+        """As `Generation.scheme`."""
+        return self._now.scheme(name)
 
     @property
     def status_url(self) -> str | None:

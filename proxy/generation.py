@@ -108,6 +108,17 @@ class Generation:
         self._built.append((name, scheme))
         return scheme
 
+    def scheme(self, name: str) -> Scheme | None:
+        """Return the scheme of a credential, None if there is none of that name.
+
+        Args:
+            name: as in ``[credentials.NAME]``, or ``routes.NAME`` for what stands in a route.
+
+        """
+        if name in self.settings.credentials:
+            return self._named(name)
+        return next((scheme for built, scheme in self._built if built == name), None)
+
     def expiries(self) -> Iterator[tuple[str, float]]:
         """Credential and epoch seconds of the expiry of every token that has one."""
         for name, scheme in self._built:

@@ -18,6 +18,7 @@ from proxy import plugins
 from proxy.clock import Clock
 from proxy.secrets import Source
 from proxy.tokens import Tokens
+from proxy.tokens.requests import Login
 from proxy.values import Model
 
 MASK = "***"
@@ -60,6 +61,16 @@ class Scheme(httpx.Auth):
 
     def expires_at(self) -> float | None:
         """Epoch seconds when what it has expires, if it is known."""
+        return None
+
+    @property
+    def scope(self) -> str | None:
+        """What its token may do, if it has one and the server said so."""
+        return None
+
+    @property
+    def login(self) -> Login | None:
+        """How a user's login gives it a token; None if no user could."""
         return None
 
     async def aclose(self) -> None:

@@ -94,6 +94,11 @@ class TokenScheme(Scheme):
         """As `Scheme.expires_at`."""
         return self.source.current.expires_at if self.source.current else None
 
+    @property
+    def scope(self) -> str | None:
+        """As `Scheme.scope`."""
+        return self.source.current.scope if self.source.current else None
+
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`: fetches nothing."""
         for _, secret in self._settings.secrets():

@@ -13,7 +13,7 @@ from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.stores import Token
 from proxy.tokens import Grant
 from proxy.tokens.clients import ClientAuthentication
-from proxy.tokens.requests import TokenRequests
+from proxy.tokens.requests import Login, TokenRequests
 from proxy.tokens.settings import ClientSettings
 
 GRANTS = {grant.name: grant for grant in plugins.members("proxy.tokens", Grant)}
@@ -59,6 +59,7 @@ class OAuth2Scheme(TokenScheme):
     def __init__(self, settings: OAuth2, context: Context) -> None:
         super().__init__(settings, context, settings.refresh_before)
         grant, authentication = GRANTS[settings.grant](), AUTHENTICATIONS[settings.client_auth]()
+        self._store = context.tokens.store
         self.requests = TokenRequests(context.name, settings, grant, authentication, context.tokens)
 
     async def facts(self) -> list[object]:
@@ -71,6 +72,16 @@ class OAuth2Scheme(TokenScheme):
 
     async def _fetch(self, refresh_token: str | None) -> Token:
         return await self.requests.fetch(refresh_token)
+
+    @property
+    def login(self) -> Login | None:
+        """As `Scheme.login`."""
+        return Login(self.requests, self._keep) if self.requests.grant.for_users else None
+
+    async def _keep(self, token: Token) -> None:
+        key = await self._store_key()
+        async with self._store.lock(key):
+            await self._store.save(key, token)
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`: fetches nothing."""

@@ -185,7 +185,7 @@ class TokenEndpoint(Endpoint):
         return self._parse(self.granted(await self.post(form, headers)), kinds)
 
     def _parse(self, answer: dict[str, object], kinds: Collection[str]) -> Token:
-        access_token = _text(answer, "access_token")
+        access_token = text(answer, "access_token")
         if access_token is None:
             raise CredentialError("the token endpoint's answer has no usable access_token")
         kind = answer.get("token_type", "Bearer")
@@ -198,7 +198,7 @@ class TokenEndpoint(Endpoint):
             access_token=access_token,
             expires_at=None if life is None else now + life,
             refresh_token=_form_text(answer, "refresh_token"),
-            scope=_text(answer, "scope"),
+            scope=text(answer, "scope"),
             obtained_at=now,
         )
 
@@ -211,7 +211,7 @@ def _object(body: bytes) -> dict[str, object] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _text(answer: dict[str, object], key: str) -> str | None:
+def text(answer: dict[str, object], key: str) -> str | None:
     """Return a field that can stand in a header: printable ASCII without spaces at the ends."""
     value = answer.get(key)
     if isinstance(value, str) and value and value.isascii() and value.isprintable() and value == value.strip():

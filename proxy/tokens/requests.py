@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
 import httpx
 
 from proxy.stores import Token
 from proxy.tokens import Client, Grant, Tokens
 from proxy.tokens.clients import ClientAuthentication
 from proxy.tokens.discovery import AuthorizationServer
-from proxy.tokens.endpoint import TIMEOUT, Refused, TokenEndpoint
+from proxy.tokens.endpoint import TIMEOUT, Endpoint, Refused, TokenEndpoint
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import TlsSettings, context
@@ -50,7 +53,7 @@ class TokenRequests:
             CredentialError, TokenEndpointDown: as `TokenEndpoint.request`.
 
         """
-        client = await self._client()
+        client = await self.client()
         refused, self._refused_refresh = self._refused_refresh, ""
         if refresh_token is not None:
             form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -64,15 +67,45 @@ class TokenRequests:
             self._refused_refresh = refresh_token or ""
             raise
 
-    async def _client(self) -> Client:
+    async def redeem(self, form: dict[str, str]) -> Token:
+        """Get a token by what a user's login gave; otherwise as `fetch`."""
+        resources = [wish for wish in self.settings.wishes() if wish[0] == "resource"]
+        return await self._request(await self.client(), [*form.items(), *resources])
+
+    async def device_code(self) -> dict[str, object]:
+        """Ask for a code that a user enters elsewhere (RFC 8628, section 3.1), and return the answer.
+
+        Raises:
+            SecretError: a secret can't be had.
+            CredentialError, TokenEndpointDown: as `Endpoint.granted`.
+
+        """
+        url = await self.server.url("device_authorization_url", "device_authorization_endpoint")
+        endpoint = Endpoint(url, self._transport, self._tokens.clock, what="the device authorization endpoint")
+        fields, headers = await self._fields(await self.client(), self.settings.wishes())
+        return endpoint.granted(await endpoint.post(fields, headers))
+
+    async def client(self) -> Client:
+        """Return the client as grants see it.
+
+        Raises:
+            CredentialError, TokenEndpointDown: where tokens are asked for can't be told.
+
+        """
         return Client(self.name, self.settings, await self.server.token_url(), self._tokens.clock)
 
     async def _request(self, client: Client, form: list[tuple[str, str]]) -> Token:
+        fields, headers = await self._fields(client, form)
+        endpoint = TokenEndpoint(client.token_url, self._transport, self._tokens.clock)
+        return await endpoint.request(fields, headers, ("bearer", *self.grant.kinds))
+
+    async def _fields(
+        self, client: Client, form: list[tuple[str, str]]
+    ) -> tuple[list[tuple[str, str]], dict[str, str]]:
+        """Return the form with all that belongs to it, and the header fields."""
         extra = self.settings.extra
         identity, headers = await self._authentication.identify(client)
-        fields = [pair for pair in [*form, *identity.items()] if pair[0] not in extra]
-        endpoint = TokenEndpoint(client.token_url, self._transport, self._tokens.clock)
-        return await endpoint.request([*fields, *extra.items()], headers, ("bearer", *self.grant.kinds))
+        return [*(pair for pair in [*form, *identity.items()] if pair[0] not in extra), *extra.items()], headers
 
     async def facts(self) -> list[object]:
         """Return what tells the token from those of another configuration or owner, as JSON knows it.
@@ -95,3 +128,17 @@ class TokenRequests:
         """Close what it holds."""
         if self._own is not None:
             await self._own.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a user's login gives a credential its token.
+
+    Attributes:
+        requests: by which it is had.
+        keep: puts it where requests will look for it; raises `StoreError`.
+
+    """
+
+    requests: TokenRequests
+    keep: Callable[[Token], Awaitable[None]]

@@ -14,7 +14,7 @@ from proxy.values import Duration, Model, Words, is_loopback
 
 URL_PATTERN = r"^https?://[^\s/?#]+[^\s#]*$"
 _PATTERN = re.compile(URL_PATTERN)
-_URLS = ("issuer", "token_url")
+_URLS = ("issuer", "token_url", "authorization_url", "device_authorization_url")
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # RFC 8693, section 3
 
 
@@ -24,6 +24,8 @@ class ClientSettings(Model):
     grant: str
     issuer: str | None = Field(default=None, pattern=URL_PATTERN)
     token_url: str | None = Field(default=None, pattern=URL_PATTERN)
+    authorization_url: str | None = Field(default=None, pattern=URL_PATTERN)
+    device_authorization_url: str | None = Field(default=None, pattern=URL_PATTERN)
     client_id: Secret | None = None
     client_secret: Secret | None = None
     client_auth: str = "basic"
@@ -43,6 +45,7 @@ class ClientSettings(Model):
     subject_token_type: str = ACCESS_TOKEN
     actor_token: Secret | None = None
     requested_token_type: str | None = None
+    redirect_port: int = Field(default=0, ge=0, le=65535)
     refresh_before: Duration = 60.0
     tls: TlsSettings = TlsSettings()
     insecure: bool = False

@@ -59,10 +59,11 @@ def config(tmp_path: Path) -> Callable[[str], str]:
     return written
 
 
-def process(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+def process(*arguments: str, stdin: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
     """Start the command as users do."""
     return subprocess.Popen(
         [sys.executable, "-m", "proxy", *arguments],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

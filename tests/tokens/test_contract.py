@@ -20,6 +20,8 @@ FORMS: dict[str, dict[str, str | None] | None] = {
     "client_credentials": {"grant_type": "client_credentials"},
     "refresh_token": {"grant_type": "refresh_token", "refresh_token": "first+/="},
     "password": {"grant_type": "password", "username": "user-ä", "password": "pass word"},
+    "authorization_code": None,
+    "device_code": None,
     "jwt_bearer": {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": None},
     "token_exchange": {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from proxy.tokens.settings import check_url
 from tests.tokens.doubles import TOKEN_URL, settings
 
-URLS = ("issuer", "token_url")
+URLS = ("issuer", "token_url", "authorization_url", "device_authorization_url")
 CANARY = "canary-0e"
 
 

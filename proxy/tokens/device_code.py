@@ -1,0 +1,13 @@
+"""A user's right, granted on another device (RFC 8628)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from proxy.tokens import Interactive
+
+
+class DeviceCode(Interactive):
+    """``grant = "device_code"``."""
+
+    name: ClassVar[str] = "device_code"
