@@ -116,7 +116,7 @@ class App:
         self._setup = await settings.tokens.setup(self.log.warning)
         self._store = open_store(self._setup)
         self._now = Generation(settings, self._store, self._surroundings)
-        self._server = Server(self._forward, settings.server, self.clock, self._observe)
+        self._server = Server(self._now.gateway, settings.server, self.clock, self._observe)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
             self if self._workers is None else self._workers,
@@ -194,10 +194,6 @@ class App:
     def prepare(self, inbound: Inbound) -> tuple[Route, httpx.Request]:
         """Return the route that a request takes, and what it would send but for the credential."""
         return self._now.gateway.prepare(inbound)
-
-    async def _forward(self, inbound: Inbound) -> Answer:
-        """Answer by the configuration that holds now; a reload ends the old one after its last request."""
-        return await self._now.gateway(inbound)
 
     def _observe(self, story: Story) -> None:
         duration = self.clock.monotonic() - story.started
@@ -287,6 +283,7 @@ class App:
         for place in self._listeners.keys() - set(places.wanted(settings)):
             self._listeners.pop(place).close()
         await self.listen(opened)
+        self._server.forward = change.generation.gateway
         self._server.connections.settings = settings.server
         self._admin_server.forward = self._admin(settings)
         self._end_later(old, old_store if old_store is not change.store else None)

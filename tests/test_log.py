@@ -24,8 +24,9 @@ class Terminal(io.StringIO):
 
 
 def story(**facts: Any) -> Story:  # Any: whatever a story has
-    made = Story("GET", "/github/repos", 0.0, route="github", status=200, attempts=1, complete=True, returned=12)
-    for name, value in facts.items():
+    made = Story("GET", "/github/repos", 0.0)
+    usual = {"route": "github", "status": 200, "attempts": 1, "complete": True, "returned": 12}
+    for name, value in {**usual, **facts}.items():
         setattr(made, name, value)
     return made
 
@@ -80,7 +81,7 @@ def test_requests_can_be_left_out() -> None:
 
 
 def test_a_line_for_people_is_one_line_whatever_is_in_it() -> None:
-    line = written(lambda log: log.request(story(path="/\x1b[2J\n200 GET /forged"), 0), "human")
+    line = written(lambda log: log.request(story(target="/\x1b[2J\n200 GET /forged"), 0), "human")
     assert line.count("\n") == 1
     assert "/\\x1b[2J | 200 GET /forged" in line
     assert written(lambda log: log.error("one\ntwo"), "human").endswith(" error: one | two\n")
@@ -164,7 +165,7 @@ def test_texts_are_masked(text: str, masked: str) -> None:
 @pytest.mark.parametrize("form", ["json", "human"])
 def test_every_text_of_a_line_is_masked(form: Format) -> None:
     bad = f"https://u:{CANARY}@h/?{CANARY}"
-    said = written(lambda log: log.request(story(path=bad, notes=[bad], failure=bad, error=bad, method=bad), 0), form)
+    said = written(lambda log: log.request(story(target=bad, notes=[bad], failure=bad, error=bad, method=bad), 0), form)
     said += written(lambda log: log.warning(bad, where=bad, number=3), form)
     assert CANARY not in said
     assert "***" in said

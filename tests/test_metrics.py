@@ -9,8 +9,8 @@ from proxy.metrics import Metrics, counters, summed, text
 
 
 def story(**facts: object) -> Story:
-    made = Story("GET", "/x", 0.0, route="a", status=200)
-    for name, value in facts.items():
+    made = Story("GET", "/x", 0.0)
+    for name, value in {"route": "a", "status": 200, **facts}.items():
         setattr(made, name, value)
     return made
 

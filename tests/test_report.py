@@ -10,7 +10,9 @@ from proxy.report import Report, remains, total
 def counted(requests: int) -> Metrics:
     metrics = Metrics(lambda: 1.0)
     for _ in range(requests):
-        metrics.request(Story("GET", "/x", 0.0, route="a", status=200), 0.1)
+        story = Story("GET", "/x", 0.0)
+        story.route, story.status = "a", 200
+        metrics.request(story, 0.1)
     return metrics
 
 

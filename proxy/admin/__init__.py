@@ -24,9 +24,8 @@ from proxy.errors import (
     NoRoute,
     ProxyError,
 )
-from proxy.gateway import Answer, Inbound
+from proxy.gateway import Answer, Head, Inbound
 from proxy.gateway.guard import Guard
-from proxy.gateway.headers import Head, read
 from proxy.gateway.problem import problem as answer_of
 from proxy.gateway.route import Route
 from proxy.report import Report
@@ -141,8 +140,7 @@ class Admin:
             return answer_of(InternalError(), inbound.story)
 
     async def _page(self, inbound: Inbound) -> Answer:
-        head = read(inbound.headers)
-        admitted = await self._guard.admit(inbound, head)
+        admitted = await self._guard.admit(inbound)
         page = self._pages.get(admitted.path.decode("ascii"))
         if admitted.upstream is not None:
             raise Misdirected("the admin listener is no proxy; right would be a path as the target")
@@ -151,7 +149,7 @@ class Admin:
         if inbound.method not in ("GET", "HEAD"):
             raise MethodDenied("only GET and HEAD are served here", headers=_ALLOW)
         if not page.open:
-            self._check_token(head, admitted.target)
+            self._check_token(inbound.head, admitted.target)
         answer = await page.answer(self._facts)
         answer.headers += [*_ALWAYS, (b"Content-Security-Policy", page.csp)]
         return answer

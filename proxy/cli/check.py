@@ -19,6 +19,7 @@ from proxy.cli.run import run_loop
 from proxy.config import Settings, load
 from proxy.errors import CountersignError
 from proxy.gateway import Entrance, Inbound, Story
+from proxy.gateway.headers import read
 from proxy.gateway.route import Route
 from proxy.log import Log
 from proxy.mistakes import dotted
@@ -102,7 +103,7 @@ async def _try(app: App, route: Route, row: Row) -> None:
     target = (route.prefix or b"") + b"/"
     host = route.settings.host or "localhost"
     entrance = Entrance(route.settings.listen or "")
-    inbound = Inbound("GET", target, [(b"Host", host.encode())], (1, 1), entrance, story)
+    inbound = Inbound("GET", target, read([(b"Host", host.encode())]), (1, 1), entrance, story)
     try:
         async with asyncio.timeout(PATIENCE):
             answer = await app.answer(inbound)

@@ -19,6 +19,7 @@ from proxy.config import Settings, load
 from proxy.credentials import masked
 from proxy.errors import ConfigError, CountersignError, ProxyError
 from proxy.gateway import Entrance, Inbound, Story
+from proxy.gateway.headers import read
 from proxy.log import Log
 from proxy.places import own
 
@@ -118,7 +119,7 @@ def _inbound(app: App, method: str, url: str, headers: list[tuple[bytes, bytes]]
     fields = headers if own_host else [(b"Host", host.encode()), *headers]
     if body is not None and not any(name.lower() == b"content-length" for name, _ in headers):
         fields = [*fields, (b"Content-Length", str(len(body)).encode())]
-    inbound = Inbound(method, target.encode(), fields, (1, 1), Entrance(listen, port), Story(method, target, 0.0))
+    inbound = Inbound(method, target.encode(), read(fields), (1, 1), Entrance(listen, port), Story(method, target, 0.0))
     if body is not None:
         inbound.body, inbound.length = _source(body), len(body)
     return inbound

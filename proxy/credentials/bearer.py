@@ -25,7 +25,27 @@ class Bearer(Renewable):
 
 
 class BearerScheme(Scheme):
-    """Sends the token."""
+    """Sends a token that never changes."""
+
+    fields = AUTHORIZATION
+
+    def __init__(self, settings: Bearer) -> None:
+        self._settings = settings
+        self._value = b""  # of the field, once the token was had
+
+    async def apply(self, request: httpx.Request) -> None:
+        """As `Scheme.apply`."""
+        if not self._value:
+            self._value = f"Bearer {await self._settings.token.get()}".encode()
+        set_field(request, "Authorization", self._value)
+
+    async def ready(self) -> None:
+        """As `Scheme.ready`."""
+        await self._settings.token.get()
+
+
+class RereadScheme(Scheme):
+    """Reads the token anew when the API refuses it, and repeats the request if it is another one."""
 
     fields = AUTHORIZATION
 
@@ -39,10 +59,6 @@ class BearerScheme(Scheme):
     async def ready(self) -> None:
         """As `Scheme.ready`."""
         await self._settings.token.get()
-
-
-class RereadScheme(BearerScheme):
-    """Reads the token anew when the API refuses it, and repeats the request if it is another one."""
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import httpx
 
@@ -30,32 +30,31 @@ class Entrance:
     port: int | None = None
 
 
-@dataclass(slots=True)
 class Story:
     """What happened to one request.
 
+    Most of it never happens; what did not costs nothing, since it is the class that has it.
+
     Attributes:
+        target: the request target as text.
+        started: monotonic seconds.
         outcomes: of each request that was sent upstream, a status class or an error.
         attempts: how many `retry.attempts` counts of them.
         replays: how many followed a renewal.
         waited: seconds spent waiting because the API or a backoff said so.
         notes: what the proxy did that went well, such as ``renewed token``.
         failure: what it tried in vain, and what `error` that is (RFC 9209).
-        started: monotonic seconds.
         received, returned: bytes of the request's and of the answer's body.
 
     """
 
-    method: str
-    path: str
-    started: float
     route: str = ""
     status: int = 0
-    outcomes: list[str] = field(default_factory=list)
+    outcomes: tuple[str, ...] = ()
     attempts: int = 0
     replays: int = 0
     waited: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     failure: str = ""
     error: str = ""
     received: int = 0
@@ -63,12 +62,54 @@ class Story:
     complete: bool = False
     _id: str = ""
 
+    def __init__(self, method: str, target: str, started: float) -> None:
+        self.method = method
+        self.target = target
+        self.started = started
+
+    @property
+    def path(self) -> str:
+        """The target without its query, fit to be shown."""
+        return self.target.partition("?")[0].encode("utf-8", "surrogateescape").decode("ascii", "replace")
+
     @property
     def request_id(self) -> str:
         """A random name, made when first asked for."""
         if not self._id:
             self._id = secrets.token_hex(8)
         return self._id
+
+
+class Head:
+    """A request's fields, read once; `proxy.gateway.headers.read` makes it.
+
+    A client that sends the same fields again on its connection brings the same head again, and with it what was
+    made of it: each step may keep here what depends on nothing but the fields, the version and its own settings.
+
+    Attributes:
+        raw: the fields as they came.
+        fields: those that may go on.
+        special: values by lower-case name of those that mean something to us.
+        verdict: the guard's.
+        outgoing: a route's.
+
+    """
+
+    __slots__ = ("fields", "outgoing", "raw", "special", "verdict")
+
+    def __init__(
+        self, raw: Sequence[tuple[bytes, bytes]], fields: RawHeaders, special: dict[bytes, list[bytes]]
+    ) -> None:
+        self.raw = raw
+        self.fields = fields
+        self.special = special
+        self.verdict: Any = None  # Any: only who put it there knows what it is
+        self.outgoing: Any = None
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the first value of a special field."""
+        values = self.special.get(name)
+        return values[0] if values else None
 
 
 class BodySource(Protocol):
@@ -95,7 +136,7 @@ class Inbound:
 
     method: str
     target: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+    head: Head
     version: tuple[int, int]
     entrance: Entrance
     story: Story
@@ -126,6 +167,7 @@ class Answer:
         duplex: the upstream's side, after a 101.
         deadline: event loop time at which the body must be complete, or None.
         cleanup: called when the answer is through, or can't be given.
+        has_length: whether there is a ``Content-Length`` among the headers.
 
     """
 
@@ -137,6 +179,7 @@ class Answer:
     duplex: Duplex | None = None
     deadline: float | None = None
     cleanup: Callable[[], Awaitable[None]] | None = None
+    has_length: bool = False
 
 
 Forward = Callable[[Inbound], Awaitable[Answer]]

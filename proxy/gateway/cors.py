@@ -5,8 +5,7 @@ The proxy answers preflights itself, and its fields stand in place of the upstre
 
 from __future__ import annotations
 
-from proxy.gateway import Answer, RawHeaders
-from proxy.gateway.headers import Head
+from proxy.gateway import Answer, Head, RawHeaders
 
 _PREFIX = b"access-control-"
 

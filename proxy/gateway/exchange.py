@@ -7,12 +7,14 @@ Each sending is a fresh request, signed anew, with the same body. The flow is dr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from random import Random
+from typing import TypeVar
 
 import httpx
 
 from proxy.clock import Clock
+from proxy.credentials import Scheme
 from proxy.errors import (
     CountersignError,
     CredentialError,
@@ -34,7 +36,8 @@ from proxy.gateway.upstream import Draft, Upstream, discard, keep
 from proxy.waiting import is_throttling, told_wait
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
-_BARE = httpx.Auth()
+_T = TypeVar("_T")
+_BARE = Scheme()
 _OUTCOMES = ["other", *(f"{digit}xx" for digit in range(1, 10))]
 REPLACEMENTS = 5  # dead kept-alive connections that one request may meet without counting them
 
@@ -53,6 +56,9 @@ class Exchange:
     ) -> None:
         self.upstream = upstream
         self._auth = auth
+        # Most schemes put something on a request and want to hear no answer: they need no flow.
+        applies = isinstance(auth, Scheme) and type(auth).async_auth_flow is Scheme.async_auth_flow
+        self._apply = auth.apply if isinstance(auth, Scheme) and applies else None
         self._retry = retry
         self._clock = clock
         self._random = random
@@ -68,7 +74,7 @@ class Exchange:
             Throttled: the gate stays closed.
 
         """
-        self._budget.request(self._clock.monotonic())
+        self._budget.request(story.started)
         told: httpx.Response | None = None
         while True:
             if not self.gate.is_open and await self._is_turned_away(told, story):
@@ -103,13 +109,19 @@ class Exchange:
     async def _attempt(self, draft: Draft, story: Story) -> httpx.Response:
         """Send once, and again at once as long as only kept-alive connections turn out to be closed."""
         story.attempts += 1
-        for _ in range(REPLACEMENTS):
+        sendings = 0
+        while True:
             try:
-                return await self._authenticated(draft, story)
+                apply = _BARE.apply if draft.bare else self._apply
+                if apply is None:
+                    return await self._authenticated(draft, story)
+                request = self.upstream.request(draft)
+                await _credential(apply(request))
+                return await self._send(request, story)
             except UpstreamError as failure:
-                if not self._is_stale(failure, draft):
+                sendings += 1
+                if sendings > REPLACEMENTS or not self._is_stale(failure, draft):
                     raise
-        return await self._authenticated(draft, story)
 
     # -- attempts ------------------------------------------------------------------------------------
 
@@ -182,13 +194,13 @@ class Exchange:
 
     async def _authenticated(self, draft: Draft, story: Story) -> httpx.Response:
         """Drive the credential's flow: it yields requests, gets their answers, and may yield again."""
-        auth = _BARE if draft.bare else self._auth
-        flow: Flow = auth.async_auth_flow(self.upstream.request(draft))
+        flow: Flow = self._auth.async_auth_flow(self.upstream.request(draft))
         response: httpx.Response | None = None
         try:
-            request = await self._first(flow)
+            request = await _credential(anext(flow))
             while True:
                 response = await self._send(request, story)
+                response.request = request
                 following = await self._next(flow, response, story)
                 if following is None:
                     if not self.upstream.is_own(request):
@@ -199,7 +211,7 @@ class Exchange:
                     if not draft.body.replayable:
                         return response
                     story.replays += 1
-                    story.notes += following.extensions.pop("notes", ())
+                    story.notes = (*story.notes, *following.extensions.pop("notes", ()))
                 await discard(response)
                 request, response = following, None
         except BaseException:
@@ -208,17 +220,6 @@ class Exchange:
             raise
         finally:
             await flow.aclose()
-
-    async def _first(self, flow: Flow) -> httpx.Request:
-        try:
-            return await anext(flow)
-        except ProxyError:
-            raise
-        except SecretError as failure:
-            raise CredentialError(str(failure)) from None
-        except Exception as failure:  # noqa: BLE001  # a stranger's code
-            # A third party's Auth may raise anything; its text could hold a secret.
-            raise CredentialError(f"the credential failed with {type(failure).__name__}") from None
 
     async def _next(self, flow: Flow, response: httpx.Response, story: Story) -> httpx.Request | None:
         """What the flow wants sent after this answer, or None if the answer is to be handed on."""
@@ -243,12 +244,31 @@ class Exchange:
         try:
             response = await self.upstream.send(request)
         except UpstreamError as failure:
-            story.outcomes.append(failure.error)
+            story.outcomes += (failure.error,)
             raise
-        story.outcomes.append(_OUTCOMES[response.status_code // 100 % 10])
+        story.outcomes += (_OUTCOMES[response.status_code // 100 % 10],)
         return response
 
     async def aclose(self) -> None:
         """Close the gate's queue and the upstream's connections."""
         await self.gate.aclose()
         await self.upstream.aclose()
+
+
+async def _credential(step: Awaitable[_T]) -> _T:
+    """Await what a credential does to a request before it is sent.
+
+    Raises:
+        ProxyError: as it says itself.
+        CredentialError: whatever else it raised.
+
+    """
+    try:
+        return await step
+    except ProxyError:
+        raise
+    except SecretError as failure:
+        raise CredentialError(str(failure)) from None
+    except Exception as failure:  # noqa: BLE001  # a stranger's code
+        # A third party's Auth may raise anything; its text could hold a secret.
+        raise CredentialError(f"the credential failed with {type(failure).__name__}") from None

@@ -14,7 +14,6 @@ from proxy.errors import InternalError, ProxyError
 from proxy.gateway import Answer, Inbound
 from proxy.gateway.cors import preflight, readable
 from proxy.gateway.guard import Admitted, Guard, is_preflight
-from proxy.gateway.headers import Head, read
 from proxy.gateway.problem import problem
 from proxy.gateway.route import Route
 from proxy.gateway.table import RouteTable
@@ -38,27 +37,23 @@ class Gateway:
     async def __call__(self, inbound: Inbound) -> Answer:
         """Answer a request, whatever happens."""
         try:
-            return await self._forward(inbound)
+            admitted = await self.guard.admit(inbound)
+            if admitted.origin is not None and is_preflight(inbound.method, inbound.head):
+                return preflight(inbound.head, admitted.origin)
+            route = self.table.find(inbound.entrance, admitted)
+            inbound.story.route = route.name
+            return await route(inbound, admitted)
         except ProxyError as error:
             return self._problem(error, inbound)
         except Exception as failure:  # noqa: BLE001  # the last line of defence: logged, and no traceback at users
             self._defect(failure)
             return self._problem(InternalError(), inbound)
 
-    async def _forward(self, inbound: Inbound) -> Answer:
-        head = read(inbound.headers)
-        admitted = await self.guard.admit(inbound, head)
-        if admitted.origin is not None and is_preflight(inbound.method, head):
-            return preflight(head, admitted.origin)
-        route = self.table.find(inbound.entrance, admitted)
-        inbound.story.route = route.name
-        return await route(inbound, head, admitted)
-
     async def call(self, inbound: Inbound) -> Answer:
         """Answer a request of the process's own, which needs no client token."""
         try:
-            route, head, admitted = self._judged(inbound)
-            return await route(inbound, head, admitted)
+            route, admitted = self._judged(inbound)
+            return await route(inbound, admitted)
         except ProxyError as error:
             return problem(error, inbound.story)
 
@@ -69,17 +64,16 @@ class Gateway:
             ProxyError: it would be refused.
 
         """
-        route, head, admitted = self._judged(inbound)
-        return route, route.prepare(inbound, head, admitted)
+        route, admitted = self._judged(inbound)
+        return route, route.prepare(inbound, admitted)
 
-    def _judged(self, inbound: Inbound) -> tuple[Route, Head, Admitted]:
-        head = read(inbound.headers)
-        admitted = self.guard.judge(inbound, head)
-        return self.table.find(inbound.entrance, admitted), head, admitted
+    def _judged(self, inbound: Inbound) -> tuple[Route, Admitted]:
+        admitted = self.guard.judge(inbound)
+        return self.table.find(inbound.entrance, admitted), admitted
 
     def _problem(self, error: ProxyError, inbound: Inbound) -> Answer:
         answer = problem(error, inbound.story)
-        origin = self.guard.allowed_origin(read(inbound.headers))
+        origin = self.guard.allowed_origin(inbound.head)
         if origin is not None:
             answer.headers = readable(answer.headers, origin)
         return answer

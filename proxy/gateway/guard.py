@@ -11,8 +11,7 @@ import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 from proxy.errors import (
     ClientTokenNeeded,
@@ -24,12 +23,13 @@ from proxy.errors import (
     Misdirected,
     SecretError,
 )
-from proxy.gateway import Inbound
-from proxy.gateway.headers import Head, tokens
+from proxy.gateway import Head, Inbound
+from proxy.gateway.headers import tokens
 from proxy.gateway.target import check_bytes, check_path, split_absolute
 from proxy.secrets import Secret
 
-_ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+_SERVED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # and all the others that exist, but for two
+_ALLOW = (b"Allow", ", ".join(_SERVED).encode())
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::(\d{0,5}))?")
 _CHALLENGE = (
     (b"Proxy-Authenticate", b'Bearer realm="countersign"'),
@@ -37,7 +37,7 @@ _CHALLENGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
     """A request that has passed.
 
@@ -57,6 +57,26 @@ class Admitted:
     origin: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guard thinks of a head, whatever is requested by it.
+
+    Attributes:
+        guard: whose verdict it is.
+        version: of the requests that it holds for.
+        authority, name, origin: as in `Admitted`; the name is the authority's, in lower case.
+        is_ours: whether the name is one of this proxy's.
+
+    """
+
+    guard: Guard
+    version: tuple[int, int]
+    authority: bytes
+    name: bytes
+    is_ours: bool
+    origin: bytes | None
+
+
 class Guard:
     """The checks of one configuration."""
 
@@ -67,63 +87,65 @@ class Guard:
         allowed_origins: Iterable[str] = (),
         client_token: Secret | None = None,
     ) -> None:
-        names = frozenset(name.lower().encode() for name in allowed_hosts)
+        self._names = frozenset(name.lower().encode() for name in allowed_hosts)
         self._origins = frozenset(origin.rstrip("/").lower().encode() for origin in allowed_origins)
         self._client_token = client_token
-        # Clients send the same few values again and again.
-        self._split_host = lru_cache(maxsize=256)(split_host)
-        self._is_ours = lru_cache(maxsize=256)(lambda name: is_local(name) or name in names)
 
-    async def admit(self, inbound: Inbound, head: Head) -> Admitted:
+    async def admit(self, inbound: Inbound) -> Admitted:
         """Let a request in, or say why not.
 
         Raises:
             ProxyError: the row of the error table that applies.
 
         """
-        admitted = self.judge(inbound, head)
-        is_preflight_allowed = admitted.origin is not None and is_preflight(inbound.method, head)
-        # A browser's preflight can't bring the token.
-        if self._client_token is not None and not is_preflight_allowed:
-            await self._check_token(head, self._client_token)
+        admitted = self.judge(inbound)
+        if self._client_token is not None:
+            await self._check_token(inbound, admitted, self._client_token)
         return admitted
 
-    def judge(self, inbound: Inbound, head: Head) -> Admitted:
-        """Do everything that `admit` does but for the client token."""
-        check_method(inbound)
-        check_framing(inbound, head)
-        admitted = self._locate(inbound, head)
-        if b"expect" in head.special:
-            check_expect(head)
-        origin = self.check_origin(head, admitted.authority)
-        return admitted if origin is None else replace(admitted, origin=origin)
+    def judge(self, inbound: Inbound) -> Admitted:
+        """Do everything that `admit` does but for the client token.
 
-    def _locate(self, inbound: Inbound, head: Head) -> Admitted:
-        """Judge Host and target together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2)."""
-        target = inbound.target
+        Host and target are judged together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2).
+        """
+        method, target = inbound.method, inbound.target
+        if method not in _SERVED:
+            check_method(method)
+        verdict = inbound.head.verdict
+        if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
+            verdict = inbound.head.verdict = self._verdict(inbound.head, inbound.version)
         check_bytes(target)
+        upstream = None
+        if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
+            target, upstream = self._absolute(target, verdict, inbound.entrance.port)
+        if upstream is None and not verdict.is_ours:
+            raise Misdirected("this Host is not served here; server.allowed_hosts adds names")
+        path = target.partition(b"?")[0]
+        check_path(path)
+        return Admitted(target, path, verdict.authority, upstream, verdict.origin)
+
+    def _verdict(self, head: Head, version: tuple[int, int]) -> Verdict:
+        check_framing(head, version)
         hosts = head.special.get(b"host", ())
         if len(hosts) != 1:
             raise MalformedRequest("exactly one Host is needed")
         authority = hosts[0]
-        name, _ = self._split_host(authority)
-        if target[:1] == b"/" or (target == b"*" and inbound.method == "OPTIONS"):
-            upstream = None
-        else:
-            target, upstream = self._absolute(target, authority, inbound.entrance.port)
-        if upstream is None and not self._is_ours(name):
-            raise Misdirected("this Host is not served here; server.allowed_hosts adds names")
-        path = target.partition(b"?")[0]
-        check_path(path)
-        return Admitted(target, path, authority, upstream)
+        name, _ = split_host(authority)
+        if b"expect" in head.special:
+            check_expect(head)
+        origin = self.check_origin(head, authority)
+        return Verdict(self, version, authority, name, self._is_ours(name), origin)
 
-    def _absolute(self, target: bytes, authority: bytes, port: int | None) -> tuple[bytes, bytes | None]:
+    def _is_ours(self, name: bytes) -> bool:
+        return is_local(name) or name in self._names
+
+    def _absolute(self, target: bytes, verdict: Verdict, port: int | None) -> tuple[bytes, bytes | None]:
         split = split_absolute(target)
         if split is None:
             raise MalformedRequest("the request target is not a path")
         scheme, named, rest = split
         default = 80 if scheme == b"http" else 443
-        (name, named_port), (host, host_port) = self._split_host(named), self._split_host(authority)
+        (name, named_port), (host, host_port) = split_host(named), split_host(verdict.authority)
         if (name, named_port or default) != (host, host_port or default):
             raise MalformedRequest("the request target names another host than Host does")
         if self._is_ours(name) and (named_port or default) == port:
@@ -155,7 +177,10 @@ class Guard:
         origins = head.special.get(b"origin", ())
         return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins else None
 
-    async def _check_token(self, head: Head, secret: Secret) -> None:
+    async def _check_token(self, inbound: Inbound, admitted: Admitted, secret: Secret) -> None:
+        head = inbound.head
+        if admitted.origin is not None and is_preflight(inbound.method, head):
+            return  # a browser's preflight can't bring the token
         try:
             wanted = (await secret.get()).encode()
         except SecretError as failure:
@@ -165,25 +190,25 @@ class Guard:
             raise ClientTokenNeeded("the client token is missing or wrong", headers=_CHALLENGE)
 
 
-def check_method(inbound: Inbound) -> None:
+def check_method(method: str) -> None:
     """TRACE would show the credential, and CONNECT is for forward proxies.
 
     Raises:
         MethodDenied: it is one of them.
 
     """
-    if inbound.method.upper() in ("TRACE", "CONNECT"):
-        raise MethodDenied(f"{inbound.method} is not served here", headers=(_ALLOW,))
+    if method.upper() in ("TRACE", "CONNECT"):
+        raise MethodDenied(f"{method} is not served here", headers=(_ALLOW,))
 
 
-def check_framing(inbound: Inbound, head: Head) -> None:
+def check_framing(head: Head, version: tuple[int, int]) -> None:
     """Refuse what two readers could frame in two ways (RFC 9112, sections 6.1 and 6.3).
 
     Raises:
         MalformedRequest: the version, ``Transfer-Encoding`` or ``Content-Length`` is ambiguous.
 
     """
-    if inbound.version not in ((1, 1), (1, 0)):
+    if version not in ((1, 1), (1, 0)):
         raise MalformedRequest("the version is not HTTP/1.0 or HTTP/1.1")
     codings = head.special.get(b"transfer-encoding")
     if codings is None:
@@ -194,7 +219,7 @@ def check_framing(inbound: Inbound, head: Head) -> None:
         raise MalformedRequest("Transfer-Encoding is not just chunked")
     if b"content-length" in head.special:
         raise MalformedRequest("Transfer-Encoding stands beside Content-Length")
-    if inbound.version == (1, 0):
+    if version == (1, 0):
         raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding")
 
 

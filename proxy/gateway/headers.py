@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from proxy.errors import UpstreamProtocolError
-from proxy.gateway import RawHeaders
+from proxy.gateway import Head, RawHeaders
 from proxy.values import Model, split_words
 
 _HOP = frozenset(
@@ -37,6 +35,7 @@ _SEEN = frozenset(
 _SPECIAL = _HOP | _OURS | _SEEN
 # An application server that turns "-" into "_" could take these for the real ones.
 _LOOKALIKES = frozenset(name for name in _HOP | _OURS | {b"content-length"})
+_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
 # Decided here or by the server, never by a rule: two framings, or a wrong one, make two requests of one.
@@ -75,25 +74,6 @@ class HeaderRules(Model):
     remove: Annotated[tuple[Annotated[str, AfterValidator(_removable)], ...], BeforeValidator(split_words)] = ()
 
 
-@dataclass(slots=True)
-class Head:
-    """A request's fields, read once.
-
-    Attributes:
-        fields: those that may go on, as they came.
-        special: values by lower-case name of those that mean something to us.
-
-    """
-
-    fields: RawHeaders
-    special: dict[bytes, list[bytes]]
-
-    def first(self, name: bytes) -> bytes | None:
-        """Return the first value of a special field."""
-        values = self.special.get(name)
-        return values[0] if values else None
-
-
 def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
     """Tell the end-to-end fields of a request from the others."""
     fields: RawHeaders = []
@@ -111,7 +91,7 @@ def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
         # The guard's fields stay seen, but a key that does not go on can't make a repetition safe.
         if b"idempotency-key" in special and b"idempotency-key" in tokens(special[b"connection"]):
             del special[b"idempotency-key"]
-    return Head(fields, special)
+    return Head(raw, fields, special)
 
 
 def tokens(values: Iterable[bytes]) -> list[bytes]:
@@ -120,7 +100,7 @@ def tokens(values: Iterable[bytes]) -> list[bytes]:
 
 
 def _without_named(fields: RawHeaders, connection: list[bytes]) -> RawHeaders:
-    if len(connection) == 1 and connection[0].lower() in (b"keep-alive", b"close"):
+    if len(connection) == 1 and connection[0].lower() in _PLAIN_CONNECTION:
         return fields
     named = set(tokens(connection)) - {b"close", b"keep-alive", b"upgrade"} - _UNTOUCHABLE
     return [field for field in fields if field[0].lower() not in named] if named else fields
@@ -171,30 +151,61 @@ class RequestHeaders:
         return fields
 
 
+# What a name means for an answer, as bits.
+_DROPPED, _CONNECTION, LENGTH, REWRITTEN = 1, 2, 4, 8
+_KNOWN = 512  # names that are remembered; upstreams use a few, again and again
+
+
+class _Meanings(dict[bytes, int]):
+    """What names mean, by their spelling: upstreams spell a name always the same."""
+
+    def __init__(self, drop: frozenset[bytes], rewrite: frozenset[bytes]) -> None:
+        self._drop = drop
+        self._rewrite = rewrite
+
+    def __missing__(self, name: bytes) -> int:
+        lower = name.lower()
+        meaning = _DROPPED if lower in _HOP or lower in self._drop else 0
+        if lower == b"connection":
+            meaning |= _CONNECTION
+        if not meaning:
+            meaning = LENGTH if lower == b"content-length" else REWRITTEN if lower in self._rewrite else 0
+        if len(self) < _KNOWN:
+            self[name] = meaning
+        return meaning
+
+
 class ResponseHeaders:
-    """The fields of a route's answers."""
+    """The fields of a route's answers.
 
-    def __init__(self, rules: HeaderRules, *, drop: Iterable[bytes] = ()) -> None:
+    Args:
+        rules: what is set and removed.
+        drop: lower-case names of what is dropped, too.
+        rewrite: lower-case names of what the route rewrites.
+
+    """
+
+    def __init__(
+        self, rules: HeaderRules, *, drop: Iterable[bytes] = (), rewrite: frozenset[bytes] = frozenset()
+    ) -> None:
         self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
-        self._drop = frozenset((*drop, *(name.lower().encode() for name in (*rules.set, *rules.remove))))
+        dropped = frozenset((*drop, *(name.lower().encode() for name in (*rules.set, *rules.remove))))
+        self._meanings = _Meanings(dropped, rewrite)
+        self._set_meaning = 0 if rewrite.isdisjoint(name.lower() for name, _ in self._set) else REWRITTEN
 
-    def inbound(self, raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+    def inbound(self, raw: Sequence[tuple[bytes, bytes]]) -> tuple[RawHeaders, int]:
         """Return the end-to-end fields of an upstream's answer, as the route's rules leave them.
 
-        Raises:
-            UpstreamProtocolError: a control character would split the answer.
-
+        The number tells by its bits whether there is a ``LENGTH`` among them, and what has to be ``REWRITTEN``.
         """
         fields: RawHeaders = []
-        connection: list[bytes] = []
+        meanings = self._meanings
+        found = 0
         for field in raw:
-            name = field[0].lower()
-            if name == b"connection":
-                connection.append(field[1])
-            if name not in _HOP and name not in self._drop:
+            meaning = meanings[field[0]]
+            if not meaning & _DROPPED:
                 fields.append(field)
-        if _CONTROL.search(b"".join(part for field in raw for part in field)):
-            raise UpstreamProtocolError("a header field of the answer holds a control character", sent=True)
-        if connection:
-            fields = _without_named(fields, connection)
-        return fields + self._set
+            found |= meaning
+        if found & _CONNECTION:
+            fields = _without_named(fields, [value for name, value in raw if name.lower() == b"connection"])
+        return fields + self._set, found | self._set_meaning

@@ -46,8 +46,8 @@ def problem(error: ProxyError, story: Story) -> Answer:
     return Answer(error.status, fields, json.dumps(body).encode() + b"\n", close=error.close)
 
 
-def success_note(story: Story) -> tuple[bytes, bytes] | None:
-    """Return the field that tells what the proxy did for an upstream's answer, or None if nothing."""
+def success_note(story: Story) -> RawHeaders:
+    """Return the field that tells what the proxy did for an upstream's answer; none if that was nothing."""
     details = list(dict.fromkeys(story.notes))
     if story.attempts > 1:
         details.append(f"{story.attempts} attempts")
@@ -55,4 +55,4 @@ def success_note(story: Story) -> tuple[bytes, bytes] | None:
         details.append(f"waited {story.waited:.1f}s")
     if story.failure:
         details.append(story.failure)
-    return proxy_status("; ".join(details), story.error) if details else None
+    return [proxy_status("; ".join(details), story.error)] if details else []

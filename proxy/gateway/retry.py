@@ -78,6 +78,8 @@ class Budget:
 
     def _advance(self, now: float) -> int:
         second = int(now)
+        if second == self._second:
+            return second % WINDOW
         for passed in range(max(self._second + 1, second - WINDOW + 1), second + 1):
             self._requests[passed % WINDOW] = self._retries[passed % WINDOW] = 0
         self._second = max(self._second, second)

@@ -9,12 +9,19 @@ import httpx
 
 from proxy.credentials import Scheme
 from proxy.errors import BodyTooLarge, Denied, ReadTimeout
-from proxy.gateway import Answer, Inbound, Story
+from proxy.gateway import Answer, Inbound, RawHeaders, Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody
 from proxy.gateway.cors import readable
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Admitted
-from proxy.gateway.headers import METHOD_OVERRIDES, Head, RequestHeaders, ResponseHeaders, wants_websocket
+from proxy.gateway.headers import (
+    LENGTH,
+    METHOD_OVERRIDES,
+    REWRITTEN,
+    RequestHeaders,
+    ResponseHeaders,
+    wants_websocket,
+)
 from proxy.gateway.policy import Policy
 from proxy.gateway.problem import success_note
 from proxy.gateway.rewrite import Place, rewrite
@@ -48,23 +55,24 @@ class Route:
         self._total = timeout.total or None
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
+        self._is_free = self._slots is None and self._total is None
         drops_cookies = settings.cookies == "drop"
         self._request_headers = RequestHeaders(
             exchange.upstream.authority,
             settings.request_headers,
             drop=(b"authorization", *scheme.fields, *([b"cookie"] if drops_cookies else [])),
         )
-        self._response_headers = ResponseHeaders(
-            settings.response_headers, drop=[b"set-cookie"] if drops_cookies else []
-        )
         self._rewrite = frozenset(name.encode() for name in settings.rewrite)
+        self._response_headers = ResponseHeaders(
+            settings.response_headers, drop=[b"set-cookie"] if drops_cookies else [], rewrite=self._rewrite
+        )
 
     def below(self, admitted: Admitted) -> bytes:
         """Return the part of the path that is below the prefix, or below the base if it names the upstream."""
         skip = self.exchange.upstream.base if admitted.upstream is not None else self.prefix
         return admitted.path[len(skip) :] or b"/"
 
-    async def __call__(self, inbound: Inbound, head: Head, admitted: Admitted) -> Answer:
+    async def __call__(self, inbound: Inbound, admitted: Admitted) -> Answer:
         """Send a request on and make its answer ours.
 
         Raises:
@@ -72,8 +80,19 @@ class Route:
 
         """
         story = inbound.story
-        self._judge(inbound, head, admitted)
-        draft = self._draft(inbound, head, admitted)
+        self._judge(inbound, admitted)
+        draft = self._draft(inbound, admitted)
+        if draft.body is NO_BODY and self._is_free:
+            response = await self.exchange(draft, story)
+            try:
+                return self._answer(response, admitted, story)
+            except BaseException:
+                await response.aclose()
+                raise
+        return await self._leased(draft, admitted, story)
+
+    async def _leased(self, draft: Draft, admitted: Admitted, story: Story) -> Answer:
+        """Do the rest for a request that holds something until its answer is through."""
         lease = Lease(draft.body, story)
         try:
             if self._slots is not None:
@@ -85,10 +104,13 @@ class Route:
             else:
                 deadline = asyncio.get_running_loop().time() + self._total
                 lease.response = response = await self._in_time(draft, story, deadline)
-            return self._answer(response, admitted, lease, deadline)
+            answer = self._answer(response, admitted, story)
         except BaseException:
             await lease.aclose()
             raise
+        answer.cleanup = lease.aclose
+        answer.deadline = deadline
+        return answer
 
     async def _in_time(self, draft: Draft, story: Story, deadline: float) -> httpx.Response:
         try:
@@ -97,51 +119,58 @@ class Route:
         except TimeoutError:
             raise ReadTimeout("the answer did not come within timeout.total", sent=True) from None
 
-    def prepare(self, inbound: Inbound, head: Head, admitted: Admitted) -> httpx.Request:
+    def prepare(self, inbound: Inbound, admitted: Admitted) -> httpx.Request:
         """Return what would be sent, but for the credential.
 
         Raises:
             ProxyError: it would be refused.
 
         """
-        self._judge(inbound, head, admitted)
-        return self.exchange.upstream.request(self._draft(inbound, head, admitted))
+        self._judge(inbound, admitted)
+        return self.exchange.upstream.request(self._draft(inbound, admitted))
 
     # -- out -----------------------------------------------------------------------------------------
 
-    def _judge(self, inbound: Inbound, head: Head, admitted: Admitted) -> None:
+    def _judge(self, inbound: Inbound, admitted: Admitted) -> None:
         if self._policy.is_open:
             return
         path = self.below(admitted)
         self._policy.check(inbound.method, path)
         # What frameworks execute in place of the method must be allowed, too.
-        for name in METHOD_OVERRIDES & head.special.keys():
-            for method in head.special[name]:
+        special = inbound.head.special
+        for name in METHOD_OVERRIDES & special.keys():
+            for method in special[name]:
                 self._policy.check(method.decode("latin-1").strip().upper(), path)
 
-    def _draft(self, inbound: Inbound, head: Head, admitted: Admitted) -> Draft:
+    def _draft(self, inbound: Inbound, admitted: Admitted) -> Draft:
+        outgoing = inbound.head.outgoing
+        if outgoing is None or outgoing.route is not self:
+            outgoing = self._outgoing(inbound)
+        body: Body | NoBody = NO_BODY
+        if inbound.body is not None:
+            if inbound.length is not None and 0 < self._limits.body < inbound.length:
+                raise BodyTooLarge("the request's body is over limits.body")
+            body = Body(inbound.body, self._limits)
+        return Draft(inbound.method, self._target(admitted), outgoing.fields, body, outgoing.is_safe, outgoing.bare)
+
+    def _outgoing(self, inbound: Inbound) -> Outgoing:
+        head = inbound.head
         keep = False
         if b"authorization" in head.special:
             if self.settings.client_authorization == "refuse":
                 raise Denied("this route refuses requests that bring an Authorization")
             keep = self.settings.client_authorization == "keep"
-        length = inbound.length
-        if length is not None and 0 < self._limits.body < length:
-            raise BodyTooLarge("the request's body is over limits.body")
-        websocket = wants_websocket(inbound.method, inbound.version, head)
-        return Draft(
-            inbound.method,
-            self._target(admitted),
-            self._request_headers.outbound(
-                head,
-                chunked=inbound.body is not None and length is None,
-                websocket=websocket,
-                keep_authorization=keep,
-            ),
-            NO_BODY if inbound.body is None else Body(inbound.body, self._limits),
-            idempotency_key=b"idempotency-key" in head.special,
-            bare=keep and b"authorization" in self.scheme.fields,
+        fields = self._request_headers.outbound(
+            head,
+            chunked=inbound.body is not None and inbound.length is None,
+            websocket=wants_websocket(inbound.method, inbound.version, head),
+            keep_authorization=keep,
         )
+        bare = keep and b"authorization" in self.scheme.fields
+        outgoing = Outgoing(self, fields, b"idempotency-key" in head.special, bare)
+        if b"upgrade" not in head.special:  # which does not depend on the fields alone
+            head.outgoing = outgoing
+        return outgoing
 
     def _target(self, admitted: Admitted) -> bytes:
         """Return the target below the upstream's base path; every other byte of it is the client's."""
@@ -155,25 +184,24 @@ class Route:
 
     # -- and back ------------------------------------------------------------------------------------
 
-    def _answer(self, response: httpx.Response, admitted: Admitted, lease: Lease, deadline: float | None) -> Answer:
-        fields = self._response_headers.inbound(response.headers.raw)
-        if self._rewrite and not self._rewrite.isdisjoint(name.lower() for name, _ in fields):
+    def _answer(self, response: httpx.Response, admitted: Admitted, story: Story) -> Answer:
+        fields, found = self._response_headers.inbound(response.headers.raw)
+        if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
-        note = success_note(lease.story)
-        if note is not None:
-            fields.append(note)
+        if story.attempts > 1 or story.notes or story.waited or story.failure:
+            fields += success_note(story)
         if admitted.origin is not None:
             fields = readable(fields, admitted.origin)
-        extensions = response.extensions
-        assert isinstance(response.stream, httpx.AsyncByteStream)
+        status, extensions, stream = response.status_code, response.extensions, response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
         return Answer(
-            response.status_code,
+            status,
             fields,
-            response.stream,
+            stream,
             extensions.get("reason_phrase", b""),
-            duplex=extensions.get("network_stream") if response.status_code == 101 else None,
-            deadline=deadline,
-            cleanup=lease.aclose,
+            duplex=extensions.get("network_stream") if status == 101 else None,
+            cleanup=stream.aclose,
+            has_length=found & LENGTH != 0,
         )
 
     def _place(self, admitted: Admitted) -> Place:
@@ -190,6 +218,23 @@ class Route:
     async def aclose(self) -> None:
         """Close its connections; its scheme may be another route's, too."""
         await self.exchange.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a route makes of a head.
+
+    Attributes:
+        fields: without the credential.
+        is_safe: whether the client says that it may be repeated (``Idempotency-Key``).
+        bare: whether it goes without the credential, because the client brought its own.
+
+    """
+
+    route: Route
+    fields: RawHeaders
+    is_safe: bool
+    bare: bool
 
 
 @dataclass(slots=True)

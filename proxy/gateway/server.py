@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from proxy.clock import Clock
@@ -22,39 +24,20 @@ from proxy.errors import (
     InternalError,
     MalformedRequest,
     ProxyError,
-    ShuttingDown,
     TargetTooLong,
 )
-from proxy.gateway import Answer, Entrance, Forward, Inbound, Story
-from proxy.gateway.connections import Connections, ConnectionSettings
+from proxy.gateway import Entrance, Forward, Head, Inbound, Story
+from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.duplex import Upgraded
+from proxy.gateway.headers import read
 from proxy.gateway.intake import Intake
-from proxy.gateway.problem import problem
-from proxy.gateway.reply import Framing, framing, head_bytes, send
+from proxy.gateway.service import Observe, Service
 
 MOST_FIELDS = 128
 _BUFFER = 1 << 16
-_NEVER = 1e9  # seconds; aiohttp's own keep-alive timer has nothing to do
+_LINGER = 10.0  # seconds
 _TLS_HANDSHAKE = b"\x16\x03"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-Observe = Callable[[Story], None]
-
-
-class Done:
-    """What aiohttp is given in place of a response: all is written already, or `data` is all there is."""
-
-    def __init__(self, *, keep_alive: bool, data: bytes = b"") -> None:
-        self.keep_alive = keep_alive
-        self._data = data
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Write what is left."""
-        if self._data and request.transport is not None:
-            request.transport.write(self._data)
-
-    async def write_eof(self) -> None:
-        """Nothing is left."""
 
 
 class Connection(RequestHandler):
@@ -68,7 +51,10 @@ class Connection(RequestHandler):
 
     """
 
-    __slots__ = ("_duplex", "_head_size", "_owner", "_seen", "entrance", "in_head", "served", "since")
+    __slots__ = (
+        "_asked_to_close", "_body", "_duplex", "_has_large_heads", "_head", "_head_size", "_intake", "_owner", "_seen",
+        "entrance", "in_head", "served", "since",
+    )  # fmt: skip
 
     def __init__(self, owner: Server, entrance: Entrance) -> None:
         settings = owner.connections.settings
@@ -77,7 +63,7 @@ class Connection(RequestHandler):
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # allowed, but not annotated
             auto_decompress=False,
-            keepalive_timeout=_NEVER,
+            keepalive_timeout=0,  # connections are swept, all together
             max_headers=MOST_FIELDS,
             # Two limits that differ, so that the error tells which one it was.
             max_line_size=settings.header_size,
@@ -89,8 +75,13 @@ class Connection(RequestHandler):
         self.since = 0.0
         self.in_head = True
         self.served = 0
+        self._head: Head | None = None
+        self._has_large_heads = False
         self._head_size = 0
         self._seen = False
+        self._asked_to_close = False
+        self._body: StreamReader | None = None
+        self._intake: Intake | None = None
         self._duplex: Upgraded | None = None
 
     # -- what aiohttp calls --------------------------------------------------------------------------
@@ -116,20 +107,20 @@ class Connection(RequestHandler):
         count = self._request_count
         super().data_received(data)
         if self._request_count != count:
+            if self._head_size + len(data) > self._owner.connections.settings.header_size:
+                self._has_large_heads = True
             self._head_size = 0
-            # From here on it is a body that comes, though the handler may not have begun.
+            # From here on it is a body that comes, though nobody may have begun to serve.
             self._owner.connections.waiting.pop(self, None)
-            self._break_body()
+            if self._body is not None:
+                self._break_body(self._body)
         elif self in self._owner.connections.waiting and data:
             self._grow_head(len(data))
 
-    def _break_body(self) -> None:
+    def _break_body(self, body: StreamReader) -> None:
         """Tell the request under way that its body is broken: the parser only queues its error behind it."""
-        request = self._current_request
-        if request is None or not self._messages or request.content.is_eof():
-            return
-        if not hasattr(self._messages[-1][0], "raw_headers"):
-            request.content.set_exception(RequestPayloadError("broken"))
+        if self._messages and not body.is_eof() and not hasattr(self._messages[-1][0], "raw_headers"):
+            body.set_exception(RequestPayloadError("broken"))
 
     def _grow_head(self, size: int) -> None:
         if not self.in_head:
@@ -139,20 +130,122 @@ class Connection(RequestHandler):
         if self._head_size > self._owner.connections.settings.header_size:
             self.refuse(HeadTooLarge())
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002  # aiohttp's signature
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what the parser refused, in place of aiohttp's page, which echoes it."""
-        error: ProxyError = MalformedRequest() if status == 400 else InternalError()
+    async def start(self) -> None:
+        """Serve one request after the other; in place of aiohttp's, which makes a task and more for each."""
+        try:
+            while not (self._close or self._force_close):
+                message, body = self._messages.popleft() if self._messages else await self._next()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                if not await self._serve(cast("RawRequestMessage", message), body):
+                    break
+                if self._upgraded and not self._messages:
+                    self._decline_upgrade()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:
+            pass  # the client has gone, or was broken off because the upstream did
+        except Exception as failure:  # noqa: BLE001  # the last line of defence; what it says could hold a secret
+            self.logger.error("an unexpected %s while serving", type(failure).__name__)
+        if self.transport is not None:
+            self._task_handler = None
+            self.transport.close()
+
+    async def _next(self) -> tuple[object, StreamReader]:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        return self._messages.popleft()
+
+    async def _serve(self, message: RawRequestMessage, body: StreamReader) -> bool:
+        """Answer one request; return whether there may be another."""
+        if not hasattr(message, "raw_headers"):
+            self.refuse(self._fault(message))
+            return False
+        self._asked_to_close = message.should_close
+        inbound = self._inbound(message)
+        if self._has_large_heads and self._is_over(inbound):
+            self.refuse(HeadTooLarge())
+            return False
+        if body is EMPTY_PAYLOAD:
+            stays = await self._owner.serve(self, inbound)
+            self.served += 1
+            self.rest()
+            return stays
+        self._body = body
+        inbound.body = self._intake = intake = self._taken_in(inbound, body)
+        try:
+            stays = await self._owner.serve(self, inbound)
+            self.served += 1
+            intake.leave()
+            # Until the rest of the body has come, too, it is no head that comes.
+            body.on_eof(self.rest)
+            return await self._swallow(body) and stays
+        finally:
+            self._body = self._intake = None
+
+    def _inbound(self, message: RawRequestMessage) -> Inbound:
+        head = self._head
+        if head is None or head.raw != message.raw_headers:
+            head = self._head = read(message.raw_headers)
+        target = message.path
+        return Inbound(
+            message.method,
+            target.encode("utf-8", "surrogateescape"),
+            head,
+            message.version,
+            self.entrance,
+            Story(message.method, target, self._owner.clock.monotonic()),
+        )
+
+    def _taken_in(self, inbound: Inbound, body: StreamReader) -> Intake:
+        head = inbound.head
+        length = head.first(b"content-length")
+        inbound.length = None if length is None else int(length)
+        expected = inbound.version >= (1, 1) and (head.first(b"expect") or b"").lower() == b"100-continue"
+        return Intake(body, self, expected=expected, timeout=self._owner.connections.settings.body_timeout)
+
+    def _is_over(self, inbound: Inbound) -> bool:
+        size = len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in inbound.head.raw)
+        return size > self._owner.connections.settings.header_size
+
+    def _decline_upgrade(self) -> None:
+        """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
+        if self._parser is None or self._payload_parser is not None:
+            return
+        self._parser.set_upgraded(False)
+        self._upgraded = False
+        tail, self._message_tail = self._message_tail, b""
+        if tail:
+            self.data_received(tail)
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
+
+    async def _swallow(self, body: StreamReader) -> bool:
+        """Read what is left of a body, for a while: a client that sends does not read; say whether it ended."""
+        if body.is_eof():
+            return True
+        try:
+            async with asyncio.timeout(_LINGER):
+                while not body.is_eof():
+                    await body.readany()
+        except (TimeoutError, RequestPayloadError):
+            return False
+        return True
+
+    def _fault(self, info: Any) -> ProxyError:  # Any: aiohttp keeps its name to itself
+        """Return what is wrong with what the parser refused; aiohttp's own page would echo it."""
+        exc, message = info.exc, info.message
         if isinstance(exc, LineTooLong):
-            error = TargetTooLong() if exc.args[1] == self._owner.connections.settings.header_size else HeadTooLarge()
-        elif message and "Too many headers" in message:
-            error = HeadTooLarge()
-        return cast("web.StreamResponse", Done(keep_alive=False, data=self._owner.refusal(error)))
+            return TargetTooLong() if exc.args[1] == self._owner.connections.settings.header_size else HeadTooLarge()
+        if message and "Too many headers" in message:
+            return HeadTooLarge()
+        return MalformedRequest() if info.status == 400 else InternalError()
 
     # -- what the server calls -----------------------------------------------------------------------
 
@@ -177,6 +270,12 @@ class Connection(RequestHandler):
         """End the request under way."""
         if self._task_handler is not None:
             self._task_handler.cancel()
+
+    @property
+    def stays(self) -> bool:
+        """As `Peer.stays`."""
+        # Whether a body that was not asked for will come nevertheless, only the client knows.
+        return not (self._asked_to_close or (self._intake is not None and self._intake.is_unwanted))
 
     # -- Wire ----------------------------------------------------------------------------------------
 
@@ -211,106 +310,24 @@ class Connection(RequestHandler):
         return await self._duplex.read()
 
 
-def _expects_continue(fields: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in fields)
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:
+    """Stand where aiohttp wants a handler: `Connection.start` needs none."""
+    raise NotImplementedError
 
 
-class Server:
+class Server(Service):
     """Serves a gateway to clients; one for all listeners.
 
     Args:
         forward: answers requests.
         observe: told the story of each request when it is over.
 
-    Attributes:
-        connections: who is connected.
-
     """
 
     def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
-        self.forward = forward
-        self.connections = Connections(settings, clock)
-        self._clock = clock
-        self._observe = observe
-        self.web_server = web.Server(self._handle, handler_cancellation=True)  # type: ignore[arg-type]  # Done is enough
+        super().__init__(forward, settings, clock, observe)
+        self.web_server = web.Server(_unused, handler_cancellation=True)
 
     def protocol(self, entrance: Entrance) -> Callable[[], Connection]:
         """Return what makes the protocols of a listener."""
         return lambda: Connection(self, entrance)
-
-    # -- requests ------------------------------------------------------------------------------------
-
-    async def _handle(self, request: web.BaseRequest) -> Done:
-        connection = cast("Connection", request.protocol)
-        inbound = self._inbound(connection, request)
-        head_written = False
-        answer: Answer | None = None
-        try:
-            answer = await self._answer(inbound, request)
-            framed = self._framed(answer, inbound, request)
-            head_written = True
-            await send(connection, answer, framed, head_bytes(answer, framed, inbound.version), inbound.story)
-        except ConnectionError:
-            # The client has gone, or was broken off because the upstream did.
-            return Done(keep_alive=False)
-        except asyncio.CancelledError:
-            if self.connections.draining and not head_written:
-                connection.refuse(ShuttingDown(retry_after=1))
-            raise
-        finally:
-            try:
-                if answer is not None and answer.cleanup is not None:
-                    await answer.cleanup()
-            finally:
-                self._finish(inbound.story, answer)
-        if isinstance(inbound.body, Intake):
-            inbound.body.leave()
-        connection.served += 1
-        # Until the rest of the body has come, too, it is no head that comes.
-        request.content.on_eof(connection.rest)
-        return Done(keep_alive=framed.keep_alive)
-
-    def _inbound(self, connection: Connection, request: web.BaseRequest) -> Inbound:
-        target = request.raw_path.encode("utf-8", "surrogateescape")
-        version = (request.version[0], request.version[1])
-        path = target.partition(b"?")[0].decode("ascii", "replace")
-        story = Story(request.method, path, self._clock.monotonic())
-        inbound = Inbound(request.method, target, request.raw_headers, version, connection.entrance, story)
-        if request.body_exists:
-            inbound.body = Intake(
-                request.content,
-                connection,
-                expected=version >= (1, 1) and _expects_continue(request.raw_headers),
-                timeout=self.connections.settings.body_timeout,
-            )
-            inbound.length = request.content_length
-        return inbound
-
-    async def _answer(self, inbound: Inbound, request: web.BaseRequest) -> Answer:
-        size = len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-        if size > self.connections.settings.header_size:
-            return problem(HeadTooLarge(), inbound.story)
-        return await self.forward(inbound)
-
-    def _framed(self, answer: Answer, inbound: Inbound, request: web.BaseRequest) -> Framing:
-        keep_alive = request.keep_alive and not self.connections.draining
-        if isinstance(inbound.body, Intake) and inbound.body.is_unwanted:
-            # Whether the body will come nevertheless, only the client knows.
-            keep_alive = False
-        inbound.story.status = answer.status
-        return framing(answer, inbound.method, inbound.version, keep_alive=keep_alive)
-
-    def _finish(self, story: Story, answer: Answer | None) -> None:
-        if answer is None:
-            story.failure = story.failure or "the client went away"
-        self._observe(story)
-
-    def refusal(self, error: ProxyError) -> bytes:
-        """Return the bytes of an answer to what never became a request."""
-        story = Story("-", "", self._clock.monotonic(), status=error.status)
-        answer = problem(error, story)
-        story.returned = len(answer.body) if isinstance(answer.body, bytes) else 0
-        self._observe(story)
-        framed = Framing(has_body=True, chunked=False, keep_alive=False)
-        head = head_bytes(answer, framed, (1, 1))
-        return head + cast("bytes", answer.body)

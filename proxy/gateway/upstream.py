@@ -7,6 +7,7 @@ about a repetition: was anything sent, had the connection been used before, had 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ class Upstream:
             url.host == self.url.host and url.scheme == self.url.scheme and url.port == self.url.port
         )
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    def send(self, request: httpx.Request) -> Awaitable[httpx.Response]:
         """Send one request, once.
 
         A request that a credential's flow directs to another origin (its token endpoint, say) goes out over
@@ -88,9 +89,7 @@ class Upstream:
         if self.is_loop:
             raise LoopDetected
         transport = self._transport if self.is_own(request) else self._foreign
-        response = await transport.handle_async_request(request)
-        response.request = request
-        return response
+        return transport.handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -5,6 +5,7 @@ What httpcore knows of a failure is asked of its trace: no other way tells wheth
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,6 +36,8 @@ from proxy.errors import (
 from proxy.transport.connect import OURS
 
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # would split the answer for somebody after us
 
 
 class Facts:
@@ -90,6 +93,9 @@ class StockTransport(httpx.AsyncBaseTransport):
             response = await self._inner.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
+        if _CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
+            await response.aclose()
+            raise UpstreamProtocolError("a field of the answer holds a control character", sent=True, begun=True)
         return response
 
     async def aclose(self) -> None:

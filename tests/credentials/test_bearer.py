@@ -62,7 +62,7 @@ async def test_one_that_changed_is_read_anew_when_it_is_refused(origin: Origin, 
     await bench()
     origin.write("canary-2")
     assert (await bench()).status_code == 200
-    assert bench.story.notes == ["renewed token"]
+    assert bench.story.notes == ("renewed token",)
     assert (await bench()).status_code == 200
     assert bench.sent("Authorization") == [b"Bearer canary-1"] * 2 + [b"Bearer canary-2"] * 2
 
@@ -71,7 +71,7 @@ async def test_one_that_changed_is_read_anew_when_it_is_refused(origin: Origin, 
 async def test_one_that_is_still_the_same_is_not_tried_again(origin: Origin, kind: str) -> None:
     bench = Bench(build(origin.table(kind)), answer(401, [], b"no"))
     response = await bench()
-    assert (response.status_code, await content(response), bench.story.notes) == (401, b"no", [])
+    assert (response.status_code, await content(response), bench.story.notes) == (401, b"no", ())
     assert len(bench.api.requests) == 1
 
 

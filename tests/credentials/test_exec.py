@@ -50,7 +50,7 @@ async def test_it_is_run_once_and_what_it_prints_is_sent(program: Program) -> No
 
 async def test_it_is_run_again_when_the_api_refuses_the_token(program: Program) -> None:
     bench = Bench(build(program.table("t1", "t2"), clock=program.clock), 401, 200, 200)
-    assert [(await bench()).status_code, bench.story.notes] == [200, ["renewed token"]]
+    assert [(await bench()).status_code, bench.story.notes] == [200, ("renewed token",)]
     await bench()
     assert bench.sent("Authorization") == [b"Bearer t1", b"Bearer t2", b"Bearer t2"]
 

@@ -26,9 +26,9 @@ def three(**others: Scheme) -> Scheme:
 async def test_the_next_one_is_asked_on_401_and_the_one_that_worked_is_remembered() -> None:
     bench = Bench(three(), 401, 200, 200)
     assert (await bench()).status_code == 200
-    assert (bench.story.notes, bench.story.replays) == (["credential b"], 1)
+    assert (bench.story.notes, bench.story.replays) == (("credential b",), 1)
     assert (await bench()).status_code == 200
-    assert bench.story.notes == []
+    assert bench.story.notes == ()
     assert bench.sent("Authorization") == [b"Bearer A", b"Bearer B", b"Bearer B"]
 
 
@@ -57,7 +57,7 @@ async def test_any_other_answer_is_handed_on(status: int) -> None:
 async def test_one_that_can_not_be_had_is_passed_over() -> None:
     bench = Bench(three(a=missing()), 200)
     assert (await bench()).status_code == 200
-    assert (bench.sent("Authorization"), bench.story.notes) == ([b"Bearer B"], [])
+    assert (bench.sent("Authorization"), bench.story.notes) == ([b"Bearer B"], ())
 
 
 async def test_when_none_can_be_had_it_says_why() -> None:
@@ -78,7 +78,7 @@ async def test_a_member_renews_before_the_next_one_is_asked() -> None:
     bench = Bench(three(a=oauth2), 401, 401, 200)
     await bench()
     assert bench.sent("Authorization") == [b"Bearer t0", b"Bearer t1", b"Bearer B"]
-    assert bench.story.notes == ["renewed token", "credential b"]
+    assert bench.story.notes == ("renewed token", "credential b")
 
 
 async def test_a_member_that_can_not_renew_is_passed_over() -> None:

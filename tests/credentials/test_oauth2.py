@@ -120,7 +120,7 @@ async def test_a_refused_token_is_renewed_and_the_request_replayed() -> None:
     issuer = Issuer(token(1), token(2))
     bench = Bench(issuer.build(table()), 401, 200, 200)
     assert (await bench()).status_code == 200
-    assert (bench.story.notes, bench.story.replays, bench.story.attempts) == (["renewed token"], 1, 1)
+    assert (bench.story.notes, bench.story.replays, bench.story.attempts) == (("renewed token",), 1, 1)
     assert (await bench()).status_code == 200
     assert bench.sent("Authorization") == [b"Bearer t1", b"Bearer t2", b"Bearer t2"]
 

@@ -61,7 +61,7 @@ class House:
 async def test_a_refused_token_is_renewed_once_and_the_request_repeated() -> None:
     scheme = House().build()
     bench = Bench(scheme, 401, 200, 200)
-    assert [(await bench()).status_code, bench.story.notes] == [200, ["renewed token"]]
+    assert [(await bench()).status_code, bench.story.notes] == [200, ("renewed token",)]
     assert (await bench()).status_code == 200
     assert bench.sent("Authorization") == [b"Bearer t1", b"Bearer t2", b"Bearer t2"]
 

@@ -48,7 +48,7 @@ async def test_they_take_turns() -> None:
 async def test_one_that_is_throttled_rests_as_long_as_told_and_the_next_one_serves() -> None:
     rota = Rota(throttled(5))
     assert await rota(method="POST") == 200
-    assert rota.bench.story.notes == ["credential b"]
+    assert rota.bench.story.notes == ("credential b",)
     assert rota.bench.exchange.gate.is_open
     for _ in range(3):
         await rota()

@@ -145,7 +145,7 @@ async def test_a_403_that_means_it_is_renewed_and_another_one_is_handed_on_whole
     auth = oauth2(Script(token(1), token(2)), status=[401, 403], body="token_expired")
     bench = Bench(auth, answer(403, [], TEXT), 200, answer(403, [], b"never for you"))
     assert (await bench()).status_code == 200
-    assert bench.story.notes == ["renewed token"]
+    assert bench.story.notes == ("renewed token",)
     refused = await bench()
     assert (refused.status_code, await content(refused)) == (403, b"never for you")
     assert bench.sent("Authorization") == [b"Bearer t1", b"Bearer t2", b"Bearer t2"]

@@ -14,6 +14,7 @@ from proxy.gateway import Answer, Entrance, Inbound, Story
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
 from proxy.gateway.guard import Guard
+from proxy.gateway.headers import read
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings
@@ -39,7 +40,7 @@ class Case:
 
     def inbound(self, *fields: tuple[bytes, bytes], method: str = "GET", target: bytes = b"/api/x") -> Inbound:
         headers = [(b"Host", b"localhost"), *fields]
-        return Inbound(method, target, headers, (1, 1), Entrance("here"), Story(method, "/api/x", 0.0))
+        return Inbound(method, target, read(headers), (1, 1), Entrance("here"), Story(method, "/api/x", 0.0))
 
     async def send(self, *fields: tuple[bytes, bytes], **request: Any) -> Answer:
         return await self.gateway(self.inbound(*fields, **request))

@@ -52,12 +52,10 @@ class Case:
         origins: tuple[str, ...] = (),
     ) -> Answer:
         headers = [(b"Host", b"localhost:8080"), *fields]
-        inbound = Inbound(method, target, headers, (1, 1), Entrance("127.0.0.1:8080", 8080), self.story)
+        inbound = Inbound(method, target, read(headers), (1, 1), Entrance("127.0.0.1:8080", 8080), self.story)
         if body is not None:
             inbound.body, inbound.length = _source(body), length
-        head = read(headers)
-        admitted = await Guard(allowed_origins=origins).admit(inbound, head)
-        return await self.route(inbound, head, admitted)
+        return await self.route(inbound, await Guard(allowed_origins=origins).admit(inbound))
 
     @property
     def sent(self) -> httpx.Request:
@@ -99,9 +97,8 @@ async def test_the_target_arrives_below_the_base_path(settings: dict[str, Any], 
     case = Case(200, **settings)
     host = [(b"Host", b"api.test")] if target.startswith(b"http:") else []
     if host:
-        inbound = Inbound("GET", target, host, (1, 1), Entrance("x", 8080), case.story)
-        head = read(host)
-        await case.route(inbound, head, await Guard().admit(inbound, head))
+        inbound = Inbound("GET", target, read(host), (1, 1), Entrance("x", 8080), case.story)
+        await case.route(inbound, await Guard().admit(inbound))
     else:
         await case.send(target)
     assert case.target == sent
@@ -187,9 +184,8 @@ async def test_the_policy_is_judged_below_the_prefix() -> None:
 async def test_prepare_sends_nothing() -> None:
     case = Case()
     headers = [(b"Host", b"localhost")]
-    inbound = Inbound("GET", b"/x", headers, (1, 1), Entrance("x"), case.story)
-    head = read(headers)
-    request = case.route.prepare(inbound, head, Guard().judge(inbound, head))
+    inbound = Inbound("GET", b"/x", read(headers), (1, 1), Entrance("x"), case.story)
+    request = case.route.prepare(inbound, Guard().judge(inbound))
     assert request.extensions["target"] == b"/v1/x"
     assert not case.script.requests
 

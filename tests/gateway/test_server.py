@@ -80,7 +80,7 @@ async def test_bytes_that_are_no_utf8_survive_in_both_directions() -> None:
     seen: list[Any] = []
 
     async def forward(inbound: Inbound) -> Answer:
-        seen.append((inbound.method, inbound.target, list(inbound.headers), inbound.version, inbound.entrance.name))
+        seen.append((inbound.method, inbound.target, list(inbound.head.raw), inbound.version, inbound.entrance.name))
         return await hello(inbound)
 
     async with served(forward) as at:

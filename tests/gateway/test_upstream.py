@@ -106,8 +106,7 @@ async def test_a_credential_only_goes_to_its_own_origin(url: str, *, own: bool) 
     upstream = Upstream(URL, ours, foreign)
     request = httpx.Request("GET", url)
     assert upstream.is_own(request) is own
-    got = await upstream.send(request)
-    assert got.request is request
+    await upstream.send(request)
     assert (len(ours.requests), len(foreign.requests)) == ((1, 0) if own else (0, 1))
 
 

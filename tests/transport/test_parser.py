@@ -123,6 +123,10 @@ MALFORMED = {
     "NUL in a value": OK + b"A: \0\r\nContent-Length: 0\r\n\r\n",
     "CR in a value": OK + b"A: x\ry\r\nContent-Length: 0\r\n\r\n",
     "DEL in a value": OK + b"A: \x7f\r\nContent-Length: 0\r\n\r\n",
+    **{
+        f"control {control} in a value": OK + b"A: x%cy\r\nContent-Length: 0\r\n\r\n" % control
+        for control in (*range(9), 10, 11, 12, *range(14, 32))
+    },
     "control in a name": OK + b"A\x01: x\r\nContent-Length: 0\r\n\r\n",
     "space before the colon": OK + b"A : x\r\nContent-Length: 0\r\n\r\n",
     "a folded field": OK + b"A: x\r\n y\r\nContent-Length: 0\r\n\r\n",

@@ -66,6 +66,7 @@ async def test_an_answer_is_an_answer() -> None:
     [
         (b"", ConnectionTerminated, False),
         (b"garbage\r\n\r\n", UpstreamProtocolError, True),
+        (b"HTTP/1.1 200 OK\r\nX-A: a\x01b\r\nContent-Length: 2\r\n\r\nok", UpstreamProtocolError, True),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", ResponseIncomplete, True),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", ResponseIncomplete, True),
     ],

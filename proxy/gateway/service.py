@@ -1,0 +1,93 @@
+"""One request served: asked of the gateway, written to the client, and told to whoever observes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.clock import Clock
+from proxy.errors import ProxyError, ShuttingDown
+from proxy.gateway import Answer, Forward, Inbound, Story
+from proxy.gateway.connections import Client, Connections, ConnectionSettings
+from proxy.gateway.duplex import Wire
+from proxy.gateway.problem import problem
+from proxy.gateway.reply import Framing, begin, framing, go_on, head_bytes
+
+Observe = Callable[[Story], None]
+
+
+class Peer(Client, Wire, Protocol):
+    """A client's connection: it has an end, and can be written to."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the client does not read as fast as it is written to."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether it may bring another request after the one under way, if that is for the client to say."""
+
+
+class Service:
+    """Serves a gateway to clients.
+
+    Args:
+        forward: answers requests.
+        observe: told the story of each request when it is over.
+
+    Attributes:
+        connections: who is connected.
+
+    """
+
+    def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
+        self.forward = forward
+        self.connections = Connections(settings, clock)
+        self.clock = clock
+        self._observe = observe
+
+    async def serve(self, peer: Peer, inbound: Inbound) -> bool:
+        """Answer one request; return whether the connection may bring another.
+
+        Raises:
+            ConnectionError: the client has gone, or was broken off.
+
+        """
+        story = inbound.story
+        head = b""
+        answer: Answer | None = None
+        try:
+            answer = await self.forward(inbound)
+            story.status = answer.status
+            stays = peer.stays and not self.connections.draining
+            framed = framing(answer, inbound.method, inbound.version, keep_alive=stays)
+            head = head_bytes(answer, framed, inbound.version)
+            if not begin(peer, answer, framed, head, story):
+                await go_on(peer, answer, framed, story)
+            story.complete = True
+            if peer.writing_paused:
+                await peer.drain()
+        except asyncio.CancelledError:
+            if self.connections.draining and not head:
+                peer.refuse(ShuttingDown(retry_after=1))
+            raise
+        finally:
+            try:
+                if answer is not None and answer.cleanup is not None:
+                    await answer.cleanup()
+            finally:
+                if answer is None:
+                    story.failure = story.failure or "the client went away"
+                self._observe(story)
+        return framed.keep_alive
+
+    def refusal(self, error: ProxyError) -> bytes:
+        """Return the bytes of an answer to what never became a request."""
+        story = Story("-", "", self.clock.monotonic())
+        story.status = error.status
+        answer = problem(error, story)
+        assert isinstance(answer.body, bytes)
+        story.returned = len(answer.body)
+        self._observe(story)
+        return head_bytes(answer, Framing(has_body=True, chunked=False, keep_alive=False), (1, 1)) + answer.body
