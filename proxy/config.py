@@ -110,7 +110,8 @@ class Settings(BaseSettings):
             for key in type(table).model_fields:
                 yield from _sources((section, key), getattr(table, key))
         for path, credential in self._used():
-            yield from (((*path, key), source) for key, source in credential.secrets())
+            for below, source in credential.secrets():
+                yield (*path, *((below,) if isinstance(below, str) else below)), source
 
     def certificates(self) -> Iterator[tuple[KeyPath, TlsSettings]]:
         """Key path and settings of every ``tls``: of routes, and of credentials that have one."""

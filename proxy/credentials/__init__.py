@@ -21,6 +21,7 @@ from proxy.tokens import Tokens
 from proxy.tokens.requests import Login
 from proxy.values import Model
 
+SecretKey = str | tuple[str, ...]  # of a secret in an inner table all keys that lead to it
 MASK = "***"
 AUTHORIZATION = frozenset({b"authorization"})
 
@@ -120,7 +121,7 @@ class Credential(Model, ABC):
     def build(self, context: Context) -> Scheme:
         """Return the scheme that this configures."""
 
-    def secrets(self) -> Iterator[tuple[str, Source]]:
+    def secrets(self) -> Iterator[tuple[SecretKey, Source]]:
         """Key and source of every secret."""
         for key in type(self).model_fields:
             value = getattr(self, key)
@@ -141,4 +142,4 @@ else:
         _union = _union | _member
     CredentialTable = Annotated[_union, Field(discriminator="type")]
 
-__all__ = ["AUTHORIZATION", "MASK", "Context", "Credential", "CredentialTable", "Scheme", "masked"]
+__all__ = ["AUTHORIZATION", "MASK", "Context", "Credential", "CredentialTable", "Scheme", "SecretKey", "masked"]

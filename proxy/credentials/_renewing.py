@@ -62,6 +62,9 @@ class TokenScheme(Scheme):
         """Put `token` on `request`."""
         request.headers["Authorization"] = f"Bearer {token.access_token}"
 
+    def saw(self, token: Token, response: httpx.Response) -> None:
+        """See an answer to a request that carried `token`, before it is handed on."""
+
     # -- the flow ------------------------------------------------------------------------------------
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -70,11 +73,13 @@ class TokenScheme(Scheme):
         self.put(request, token)
         response = yield request
         if not await self._settings.unauthorized.matches(response):
+            self.saw(token, response)
             return
         token = await self.source.renew(token)
         self.put(request, token)
         request.extensions["notes"] = ["renewed token"]
         response = yield request
+        self.saw(token, response)
         self.source.hear(token, refused=await self._settings.unauthorized.matches(response))
 
     # -- the source ----------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote
 
 import httpx
 from pydantic import Field, model_validator
 
 from proxy.credentials import MASK, Context, Credential, Scheme
+from proxy.credentials._cookies import with_cookies
 from proxy.credentials._fields import check_field_name, field_value, is_token, set_field
 from proxy.credentials._query import with_query
 from proxy.secrets import Secret
@@ -82,12 +83,10 @@ class QueryKey(_KeyScheme):
 
 
 class CookieKey(_KeyScheme):
-    """The key as a cookie beside the client's (RFC 6265, section 4.2)."""
+    """The key as a cookie beside the client's."""
 
     def _set(self, request: httpx.Request, value: str) -> None:
-        pairs = [pair.strip(b" \t") for pair in field_value(request, "Cookie", b";").split(b";")]
-        kept = [pair for pair in pairs if pair and _cookie_name(pair) != self._name]
-        set_field(request, "Cookie", b"; ".join([*kept, f"{self._name}={value}".encode()]))
+        set_field(request, "Cookie", with_cookies(field_value(request, "Cookie", b";"), [(self._name, value)]))
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`; what a cookie can't hold is percent-encoded, and what is encoded already stays."""
@@ -98,7 +97,3 @@ class CookieKey(_KeyScheme):
         await self._value()
         self._set(request, self._settings.prefix + MASK)
         return {}
-
-
-def _cookie_name(pair: bytes) -> str:
-    return unquote_plus(pair.partition(b"=")[0].strip().decode("latin-1"))

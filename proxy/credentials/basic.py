@@ -8,7 +8,7 @@ from typing import Literal
 
 import httpx
 
-from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme
+from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme, SecretKey
 from proxy.errors import CredentialError
 from proxy.secrets import Secret, Source
 
@@ -20,7 +20,7 @@ class Basic(Credential):
     username: Secret
     password: Secret
 
-    def secrets(self) -> Iterator[tuple[str, Source]]:
+    def secrets(self) -> Iterator[tuple[SecretKey, Source]]:
         """As `Credential.secrets`, without one that is meant to be empty."""
         return ((key, source) for key, source in super().secrets() if not source.is_blank)
 

@@ -5,18 +5,18 @@ https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-githu
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import httpx
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_table
 from proxy.errors import CredentialError
 from proxy.keys import SigningKey
-from proxy.secrets import Secret, SecretText
+from proxy.secrets import SecretNumber, SecretText
 from proxy.stores import Token
 from proxy.tokens.endpoint import Endpoint
 from proxy.tokens.settings import URL_PATTERN, check_url
@@ -25,19 +25,12 @@ LIFE = 540  # seconds of the JWT that asks for a token; GitHub takes at most 600
 SLACK = 60  # seconds that this machine's clock may be ahead of GitHub's
 
 
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Number = Annotated[Secret, BeforeValidator(_text, json_schema_input_type=int | Secret)]
-
-
 class GithubApp(Renewable):
     """``type = "github_app"``; ``app_id`` may also be the app's client id."""
 
     type: Literal["github_app"]
-    app_id: Number
-    installation_id: Number
+    app_id: SecretNumber
+    installation_id: SecretNumber
     key: SecretText
     api_url: str = Field(default="https://api.github.com", pattern=URL_PATTERN)
     insecure: bool = False

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from proxy import plugins
 from proxy.errors import SecretError
@@ -138,6 +138,10 @@ def is_secret_table(value: object) -> bool:
     return isinstance(value, dict) and kind_of(value) not in (None, "literal")
 
 
+def _digits(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _with_lines(source: Source) -> Source:
     copy = source.model_copy()
     copy._has_lines = True
@@ -147,6 +151,7 @@ def _with_lines(source: Source) -> Source:
 if TYPE_CHECKING:
     Secret = Source
     SecretText = Source
+    SecretNumber = Source
 else:
     _tagged = tuple(Annotated[source, Tag(source.kind)] for source in SOURCES)
     _union = _tagged[0]
@@ -161,6 +166,7 @@ else:
             + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES if source.kind != "literal"),
         ),
     ]
+    SecretNumber = Annotated[Secret, BeforeValidator(_digits, json_schema_input_type=int | Secret)]  # or any text
     SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
 
 __all__ = ["SOURCES", "Secret", "SecretText", "Source", "is_secret_table", "kind_of"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -66,6 +66,7 @@ class Endpoint:
         client: raises `UpstreamError`.
         timeout: seconds for a whole request.
         what: what it is, for people.
+        may_redirect: whether an answer that does so is as good as others; it is not followed, either way.
 
     """
 
@@ -77,7 +78,9 @@ class Endpoint:
         *,
         timeout: float = TIMEOUT,
         what: str = "the token endpoint",
+        may_redirect: bool = False,
     ) -> None:
+        self._may_redirect = may_redirect
         self._url = httpx.URL(url)
         self._client = client
         self._clock = clock
@@ -86,14 +89,14 @@ class Endpoint:
 
     async def get(self) -> Reply:
         """Ask for a document; otherwise as `send`."""
-        return await self._send("GET", None, {})
+        return await self.send("GET", None, {})
 
     async def post(self, form: Sequence[tuple[str, str]], headers: dict[str, str]) -> Reply:
         """Send a form; otherwise as `send`."""
         fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
-        return await self._send("POST", urlencode(form).encode(), fields)
+        return await self.send("POST", urlencode(form).encode(), fields)
 
-    async def _send(self, method: str, content: bytes | None, headers: dict[str, str]) -> Reply:
+    async def send(self, method: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
         """Send a request and read its answer.
 
         Raises:
@@ -101,7 +104,8 @@ class Endpoint:
             TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
 
         """
-        fields = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        fields = httpx.Headers({"Accept": "application/json", "Accept-Encoding": "identity"})
+        fields.update(headers)
         request = httpx.Request(method, self._url, content=content, headers=fields)
         try:
             async with asyncio.timeout(self._timeout):
@@ -127,7 +131,7 @@ class Endpoint:
             if status == 429:
                 wait = max(wait or 0.0, 1.0)  # not again at once, whatever it says
             raise TokenEndpointDown(f"{self._what} answered {status}", retry_after=wait, sent=True)
-        if 300 <= status < 400:
+        if 300 <= status < 400 and not self._may_redirect:
             raise CredentialError(f"{self._what} redirects, which is not followed; its URL must be exact")
 
     async def _read(self, response: httpx.Response) -> bytes:

@@ -84,6 +84,7 @@ def api_key(place: str, at: str, **keys: Any) -> Case:
 
 FOLDER = Path(tempfile.mkdtemp())
 atexit.register(shutil.rmtree, FOLDER)
+LOGIN = {"url": "https://api.test/login", "form": {"user": "me", "password": SECRET}}
 HMAC = {"type": "hmac", "secret": SECRET, "string_to_sign": "{secret}{target}{timestamp}"}
 CASES: dict[str, Case] = {
     "none": Case({"type": "none"}, ()),
@@ -118,6 +119,8 @@ CASES: dict[str, Case] = {
         {"type": "google_service_account", "key_file": str(key_file(FOLDER)), "scope": "read"}, renews=True
     ),
     "exec": Case({"type": "exec", "command": ["echo", TOKEN]}, renews=True),
+    "session": Case({"type": "session", "login": LOGIN}, ("Cookie",), renews=True),
+    "session token": Case({"type": "session", "login": LOGIN, "token": "access_token"}, renews=True),
     "rotate": Case({"type": "rotate", "credentials": ["first", "second"]}, renews=True, turns=True),
     "python": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET}),
     "python other field": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET, "name": "X-Key"},
@@ -133,7 +136,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def issuer(count: int = 5) -> Script:
     tokens = [json.dumps({"access_token": f"{TOKEN}-{number}"}).encode() for number in range(count)]
-    return Script(*(answer(200, [], token) for token in tokens))
+    cookies = [(b"Set-Cookie", f"api_key={TOKEN}; Path=/".encode())]
+    return Script(*(answer(200, cookies, token) for token in tokens))
 
 
 def members() -> dict[str, Scheme]:
@@ -286,11 +290,15 @@ async def test_through_an_exchange_the_last_401_is_handed_on(case: Case, scheme:
 # -- secrets that are missing -----------------------------------------------------------------------------------
 
 
+def replaced(value: Any, secret: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: replaced(each, secret) for key, each in value.items()}
+    return secret if isinstance(value, str) and SECRET in value else value
+
+
 def without(table: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: {"env": "NOT_SET_ANYWHERE"} if isinstance(value, str) and SECRET in value else value
-        for key, value in table.items()
-    }
+    changed: dict[str, Any] = replaced(table, {"env": "NOT_SET_ANYWHERE"})
+    return changed
 
 
 @pytest.mark.parametrize("name", NEEDY)
@@ -306,10 +314,7 @@ async def test_a_secret_that_can_not_be_had_is_named_by_its_source(name: str) ->
 # A text in a stranger's table is no secret that we know of, and what is signed with stands in no field.
 @pytest.mark.parametrize("name", [name for name in NEEDY if not name.startswith(("python", "jwt"))])
 async def test_a_secret_that_would_break_a_field_is_not_sent(name: str) -> None:
-    table = {
-        key: f"{SECRET}\r\nX-Injected: 1" if isinstance(value, str) and SECRET in value else value
-        for key, value in CASES[name].table.items()
-    }
+    table = replaced(CASES[name].table, f"{SECRET}\r\nX-Injected: 1")
     bench = Bench(made(table))
     with pytest.raises(ProxyError) as caught:
         await bench()
