@@ -37,7 +37,6 @@ EXCEPTIONS = {
         "version 1.2": _LENIENT,
         "bare LF": _LENIENT,
         "ESC in the reason": _LENIENT,
-        "DEL in a value": _LENIENT,
         "a folded field": _LENIENT,
         "both framings": _LENIENT,
         "both framings, turned": _LENIENT,
