@@ -30,7 +30,13 @@ _DENIED = "http_request_denied"  # the route's own policy does not allow GET /, 
 
 @dataclass(slots=True)
 class Row:
-    """What is told of a route."""
+    """What is told of a route.
+
+    Attributes:
+        scope: what its token may do, if it has one and the server said so.
+        expires_in: seconds that the token lives from now on, if that is known.
+
+    """
 
     route: str
     matches: str
@@ -38,6 +44,8 @@ class Row:
     credential: str
     result: str = ""
     ok: bool = True
+    scope: str | None = None
+    expires_in: int | None = None
 
 
 @click.command("check")
@@ -112,6 +120,8 @@ async def _try(app: App, route: Route, row: Row) -> None:
         return
     if answer.cleanup is not None:
         await answer.cleanup()
+    expiry = route.scheme.expires_at()
+    row.scope, row.expires_in = route.scheme.scope, None if expiry is None else round(expiry - app.clock.time())
     row.result = _verdict(answer.status, story)
     row.ok = answer.status not in (401, 407) if not story.error else story.error == _DENIED
 
@@ -125,12 +135,27 @@ def _verdict(status: int, story: Story) -> str:
     return f"{status}{' refused the credential' if status == 401 else ''}{notes}"
 
 
+def _token(row: Row) -> str:
+    facts = [f"scope {row.scope}"] if row.scope else []
+    if row.expires_in is not None:
+        facts.append(f"expires in {lasting(row.expires_in)}")
+    return f"; token: {', '.join(facts)}" if facts else ""
+
+
+def lasting(seconds: int) -> str:
+    """Return how long it is, for people: in the largest unit of which there are two or more."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the rows aligned, under a head."""
     head = ("ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL", "RESULT")
     cells: list[tuple[str, ...]] = [
         head,
-        *((row.route, row.matches, row.upstream, row.credential, row.result) for row in rows),
+        *((row.route, row.matches, row.upstream, row.credential, row.result + _token(row)) for row in rows),
     ]
     if not any(row[4] for row in cells[1:]):
         cells = [row[:4] for row in cells]

@@ -65,6 +65,10 @@ class TokenScheme(Scheme):
     def saw(self, token: Token, response: httpx.Response) -> None:
         """See an answer to a request that carried `token`, before it is handed on."""
 
+    def heed(self, request: httpx.Request, response: httpx.Response) -> bool:  # noqa: ARG002  # for those who override
+        """Learn from an answer; say whether the same token has to be put on `request` anew, and sent again."""
+        return False
+
     # -- the flow ------------------------------------------------------------------------------------
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -72,6 +76,10 @@ class TokenScheme(Scheme):
         token = self.source.valid() or await self.source.token()
         self.put(request, token)
         response = yield request
+        if self.heed(request, response):
+            self.put(request, token)
+            response = yield request
+            self.heed(request, response)
         if not await self._settings.unauthorized.matches(response):
             self.saw(token, response)
             return
@@ -79,6 +87,7 @@ class TokenScheme(Scheme):
         self.put(request, token)
         request.extensions["notes"] = ["renewed token"]
         response = yield request
+        self.heed(request, response)
         self.saw(token, response)
         self.source.hear(token, refused=await self._settings.unauthorized.matches(response))
 

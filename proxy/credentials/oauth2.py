@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import httpx
 from pydantic import model_validator
 
 from proxy import plugins
-from proxy.credentials import Context, Scheme
+from proxy.credentials import AUTHORIZATION, MASK, Context, Scheme
+from proxy.credentials._challenges import challenges
+from proxy.credentials._fields import field_value
 from proxy.credentials._renewing import Renewable, TokenScheme
+from proxy.errors import CredentialError, StoreError
+from proxy.keys import SigningKey
 from proxy.stores import Token
 from proxy.tokens import Grant
 from proxy.tokens.clients import ClientAuthentication
+from proxy.tokens.dpop import Nonces, Prover
 from proxy.tokens.requests import Login, TokenRequests
 from proxy.tokens.settings import ClientSettings
 
@@ -50,7 +56,7 @@ class OAuth2(ClientSettings, Renewable):
 
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
-        return OAuth2Scheme(self, context)
+        return (ProvingScheme if self.dpop else OAuth2Scheme)(self, context)
 
 
 class OAuth2Scheme(TokenScheme):
@@ -93,3 +99,65 @@ class OAuth2Scheme(TokenScheme):
         """As `Scheme.aclose`."""
         await super().aclose()
         await self.requests.aclose()
+
+
+class ProvingScheme(OAuth2Scheme):
+    """Sends the access token with a proof that its key is held (RFC 9449)."""
+
+    fields = AUTHORIZATION | {b"dpop"}
+
+    def __init__(self, settings: OAuth2, context: Context) -> None:
+        super().__init__(settings, context)
+        self._nonces = Nonces()
+        self._fetched: Token | None = None
+        self._prover: tuple[str, Prover] | None = None  # the last one, and its key
+
+    async def _fetch(self, refresh_token: str | None) -> Token:
+        self._fetched = await self.requests.fetch(refresh_token, await self._bound_key(refresh_token))
+        return self._fetched
+
+    async def _bound_key(self, refresh_token: str | None) -> str | None:
+        """Return the key that a refresh token is bound to: it stands beside it, in the store or in what came last."""
+        stored: Token | None = None
+        with suppress(StoreError):
+            stored = await self._store.load(await self._store_key())
+        known = [token for token in (stored, self._fetched) if token is not None]
+        known.sort(key=lambda token: token.refresh_token != refresh_token)
+        return known[0].dpop_key if known else None
+
+    def put(self, request: httpx.Request, token: Token) -> None:
+        """As `TokenScheme.put`."""
+        origin, path = _place(request)
+        nonce = request.extensions["dpop_nonce"] = self._nonces.of(origin)
+        request.headers["Authorization"] = f"DPoP {token.access_token}"
+        request.headers["DPoP"] = self._proves(token).proof(request.method, origin + path, nonce, token.access_token)
+
+    def _proves(self, token: Token) -> Prover:
+        if token.dpop_key is None:
+            raise CredentialError("the token has come without its key; right would be another one")
+        if self._prover is None or self._prover[0] != token.dpop_key:
+            self._prover = token.dpop_key, Prover(SigningKey.load(token.dpop_key), self._clock)
+        return self._prover[1]
+
+    def heed(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """As `TokenScheme.heed`: an API may want its nonce in the proof (RFC 9449, section 9)."""
+        used = request.extensions["dpop_nonce"]
+        if not self._nonces.heed(_place(request)[0], response.headers, used) or response.status_code != 401:
+            return False
+        return any(
+            challenge.scheme == "dpop" and challenge.parameters.get("error") == "use_dpop_nonce"
+            for challenge in challenges(response.headers.raw)
+        )
+
+    async def explain(self, request: httpx.Request) -> dict[str, str]:
+        """As `Scheme.explain`."""
+        told = await super().explain(request)
+        request.headers["Authorization"], request.headers["DPoP"] = f"DPoP {MASK}", MASK
+        return told
+
+
+def _place(request: httpx.Request) -> tuple[str, str]:
+    """Return the origin that a request goes to, and its path."""
+    target: bytes = request.extensions["target"]
+    host = field_value(request, "Host").decode("latin-1")
+    return f"{request.url.scheme}://{host}", target.partition(b"?")[0].decode("latin-1")

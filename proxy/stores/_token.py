@@ -19,6 +19,7 @@ class Token:
         scope: as granted, or None when the endpoint didn't say.
         token_type: the scheme in front of it.
         obtained_at: wall-clock seconds since the epoch.
+        dpop_key: the private JWK that both tokens are bound to (RFC 9449), or None.
 
     Raises:
         ValueError: there is no access token, or a time is not finite.
@@ -31,6 +32,7 @@ class Token:
     scope: str | None = None
     token_type: str = "Bearer"  # noqa: S105  # a scheme, not a password
     obtained_at: float = 0.0
+    dpop_key: str | None = None
 
     def __post_init__(self) -> None:
         if not self.access_token:
@@ -72,6 +74,7 @@ class Token:
             scope=_text(fields, "scope"),
             token_type=_text(fields, "token_type") or "Bearer",
             obtained_at=_seconds(fields, "obtained_at") or 0.0,
+            dpop_key=_text(fields, "dpop_key"),
         )
 
 

@@ -14,7 +14,7 @@ from hmac import compare_digest
 from urllib.parse import parse_qsl, urlencode
 
 from proxy.errors import CredentialError
-from proxy.keys import base64url
+from proxy.keys import SigningKey, base64url
 from proxy.stores import Token
 from proxy.tokens.requests import TokenRequests
 
@@ -78,6 +78,8 @@ class Authorization:
             ("code_challenge_method", "S256"),
             *requests.settings.wishes(),
         ]
+        if requests.login_key is not None:
+            query.append(("dpop_jkt", SigningKey.load(requests.login_key).thumbprint()))  # RFC 9449, section 10
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
     def code(self, query: str) -> str:

@@ -82,8 +82,9 @@ class AuthorizationServer:
         if not self._metadata or self._clock.monotonic() - self._read_at > MAX_AGE:
             try:
                 self._metadata = await self._discovered(issuer)
-            except TokenEndpointDown:
+            except TokenEndpointDown as failure:
                 if not self._metadata:
+                    failure.sent = False  # a refresh token was not
                     raise
                 # The old one will do; the token endpoint itself will say whether it is there.
             self._read_at = self._clock.monotonic()

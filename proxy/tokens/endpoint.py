@@ -186,9 +186,11 @@ class TokenEndpoint(Endpoint):
             TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
 
         """
-        return self._parse(self.granted(await self.post(form, headers)), kinds)
+        return self.token(await self.post(form, headers), kinds)
 
-    def _parse(self, answer: dict[str, object], kinds: Collection[str]) -> Token:
+    def token(self, reply: Reply, kinds: Collection[str] = ("bearer",)) -> Token:
+        """Return the token that an answer holds; otherwise as `request`."""
+        answer = self.granted(reply)
         access_token = text(answer, "access_token")
         if access_token is None:
             raise CredentialError("the token endpoint's answer has no usable access_token")

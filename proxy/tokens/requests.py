@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import httpx
 
+from proxy.keys import SigningKey
 from proxy.stores import Token
 from proxy.tokens import Client, Grant, Tokens
 from proxy.tokens.clients import ClientAuthentication
 from proxy.tokens.discovery import AuthorizationServer
-from proxy.tokens.endpoint import TIMEOUT, Endpoint, Refused, TokenEndpoint
+from proxy.tokens.dpop import Nonces, Prover
+from proxy.tokens.endpoint import TIMEOUT, Endpoint, Refused, Reply, TokenEndpoint
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import TlsSettings, context
 
 CONNECT = 5.0  # seconds
+
+Form = list[tuple[str, str]]
+MakeForm = Callable[[Client], Awaitable[dict[str, str]]]
 
 
 class TokenRequests:
@@ -43,34 +49,56 @@ class TokenRequests:
             self._own = StockTransport(lambda: context(settings.tls), connect=CONNECT, read=TIMEOUT)
         self._transport: httpx.AsyncBaseTransport = self._own or tokens.client
         self.server = AuthorizationServer(settings, self._transport, tokens.clock)
+        self._nonces = Nonces()
         self._refused_refresh = ""
 
-    async def fetch(self, refresh_token: str | None) -> Token:
+    async def fetch(self, refresh_token: str | None, dpop_key: str | None = None) -> Token:
         """Get a token, by a refresh token if there is one, or else by the grant.
+
+        Args:
+            refresh_token: what renews.
+            dpop_key: the JWK that the refresh token is bound to; None for a new one, if there has to be one at all.
 
         Raises:
             SecretError: a secret can't be had.
             CredentialError, TokenEndpointDown: as `TokenEndpoint.request`.
 
         """
-        client = await self.client()
         refused, self._refused_refresh = self._refused_refresh, ""
-        if refresh_token is not None:
-            form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        else:
+
+        async def form(client: Client) -> dict[str, str]:
+            if refresh_token is not None:
+                return {"grant_type": "refresh_token", "refresh_token": refresh_token}
             form = await self.grant.form(client)
             if form.get("refresh_token", "") == refused != "":
                 raise Refused("invalid_grant")  # a moment ago; servers that detect reuse revoke the whole family
+            return form
+
         try:
-            return await self._request(client, [*form.items(), *self.settings.wishes()])
+            return await self._request(form, self.settings.wishes(), self._prover(dpop_key))
         except Refused:
             self._refused_refresh = refresh_token or ""
             raise
 
-    async def redeem(self, form: dict[str, str]) -> Token:
-        """Get a token by what a user's login gave; otherwise as `fetch`."""
+    async def redeem(self, given: dict[str, str]) -> Token:
+        """Get a token by what a user's login gave, bound to `login_key`; otherwise as `fetch`."""
+
+        async def form(client: Client) -> dict[str, str]:  # noqa: ARG001
+            return given
+
         resources = [wish for wish in self.settings.wishes() if wish[0] == "resource"]
-        return await self._request(await self.client(), [*form.items(), *resources])
+        return await self._request(form, resources, self._prover(self.login_key))
+
+    @cached_property
+    def login_key(self) -> str | None:
+        """The JWK that the tokens of a login are bound to, or None if they need not be."""
+        return SigningKey.generate().private_jwk() if self.settings.dpop else None
+
+    def _prover(self, dpop_key: str | None) -> Prover | None:
+        if not self.settings.dpop:
+            return None
+        key = SigningKey.generate() if dpop_key is None else SigningKey.load(dpop_key)
+        return Prover(key, self._tokens.clock)
 
     async def device_code(self) -> dict[str, object]:
         """Ask for a code that a user enters elsewhere (RFC 8628, section 3.1), and return the answer.
@@ -94,14 +122,31 @@ class TokenRequests:
         """
         return Client(self.name, self.settings, await self.server.token_url(), self._tokens.clock)
 
-    async def _request(self, client: Client, form: list[tuple[str, str]]) -> Token:
-        fields, headers = await self._fields(client, form)
+    async def _request(self, form: MakeForm, wishes: Form, prover: Prover | None) -> Token:
+        client = await self.client()
         endpoint = TokenEndpoint(client.token_url, self._transport, self._tokens.clock)
-        return await endpoint.request(fields, headers, ("bearer", *self.grant.kinds))
+        kinds = ("bearer", *self.grant.kinds) if prover is None else ("dpop",)
+        reply, again = await self._post(endpoint, client, form, wishes, prover)
+        if again:
+            reply, _ = await self._post(endpoint, client, form, wishes, prover)
+        token = endpoint.token(reply, kinds)
+        if prover is None:
+            return token
+        return replace(token, token_type="DPoP", dpop_key=prover.key.private_jwk())  # noqa: S106  # a scheme
 
-    async def _fields(
-        self, client: Client, form: list[tuple[str, str]]
-    ) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    async def _post(
+        self, endpoint: TokenEndpoint, client: Client, form: MakeForm, wishes: Form, prover: Prover | None
+    ) -> tuple[Reply, bool]:
+        """Ask once, with all that is good for one request only; say whether to ask again, with the server's nonce."""
+        fields, headers = await self._fields(client, [*(await form(client)).items(), *wishes])
+        nonce = self._nonces.of(client.token_url)
+        if prover is not None:
+            headers["DPoP"] = prover.proof("POST", client.token_url, nonce)
+        reply = await endpoint.post(fields, headers)
+        is_new = prover is not None and self._nonces.heed(client.token_url, reply.headers, nonce)
+        return reply, is_new and reply.body is not None and reply.body.get("error") == "use_dpop_nonce"
+
+    async def _fields(self, client: Client, form: Form) -> tuple[Form, dict[str, str]]:
         """Return the form with all that belongs to it, and the header fields."""
         extra = self.settings.extra
         identity, headers = await self._authentication.identify(client)
@@ -122,6 +167,7 @@ class TokenRequests:
             "" if settings.client_id is None else await client.value("client_id"),
             sorted([*settings.wishes(), *settings.extra.items()]),
             await self.grant.owner(client),
+            settings.dpop,
         ]
 
     async def aclose(self) -> None:

@@ -45,6 +45,7 @@ class ClientSettings(Model):
     subject_token_type: str = ACCESS_TOKEN
     actor_token: Secret | None = None
     requested_token_type: str | None = None
+    dpop: bool = False
     redirect_port: int = Field(default=0, ge=0, le=65535)
     refresh_before: Duration = 60.0
     tls: TlsSettings = TlsSettings()

@@ -11,9 +11,9 @@ import pytest
 
 from proxy import demo
 from proxy.cli import check
-from proxy.cli.check import Row, checked, table, unresolved
+from proxy.cli.check import Row, checked, lasting, table, unresolved
 from proxy.config import Settings, load
-from proxy.demo import DemoServer
+from proxy.demo import DemoServer, accounts
 from tests.doubles import raw_server, read_head
 
 from .conftest import Run
@@ -80,7 +80,7 @@ def test_the_result_as_json(run: Run, config: Config) -> None:
     assert result["secrets"] == ["routes.open.credential.token: the environment variable T0K3N is not set"]
     assert result["routes"][0] == {
         "route": "api", "matches": "/api/", "upstream": "https://api.example.com/v1", "credential": "key",
-        "result": "", "ok": True,
+        "result": "", "ok": True, "scope": None, "expires_in": None,
     }  # fmt: skip
 
 
@@ -115,6 +115,34 @@ async def test_live_fetches_tokens_and_says_what_came_back(api: DemoServer) -> N
     routes = {name: routes[name] for name in ("basic", "bearer", "oauth2", "hmac")}
     rows = await checked(settings(routes, table["credentials"]), live=True)  # type: ignore[arg-type]  # a table
     assert {row.route: (row.ok, row.result[:3]) for row in rows} == dict.fromkeys(routes, (True, "200"))
+
+
+async def test_live_tells_scope_and_expiry_of_tokens(api: DemoServer) -> None:
+    token = {
+        "type": "oauth2",
+        "grant": "client_credentials",
+        "token_url": f"{api.url}/oauth2/token",
+        "client_id": accounts.CLIENT_ID,
+        "client_secret": accounts.CLIENT_SECRET,
+        "scope": "read write",
+    }
+    routes: dict[str, Any] = {
+        "bound": {"prefix": "/1", "upstream": f"{api.url}/oauth2/hello", "credential": token},
+        "free": {"prefix": "/2", "upstream": f"{api.url}/events"},
+    }
+    bound, free = await checked(settings(routes), live=True)
+    assert (bound.scope, free.scope, free.expires_in) == ("read write", None, None)
+    assert bound.expires_in is not None
+    assert 0 < bound.expires_in <= 10
+    assert table([bound]).endswith(f"200; token: scope read write, expires in {bound.expires_in} s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 minutes"), (7199, "119 minutes"), (7200, "2 hours"), (200_000, "2 days")],
+)
+def test_how_long_a_token_lives_is_told_for_people(seconds: int, text: str) -> None:
+    assert lasting(seconds) == text
 
 
 async def test_live_says_what_is_wrong(api: DemoServer) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.stores import Token
 
-FULL = Token("access-canary", 1000.5, "refresh-canary", "read write", "DPoP", 900.0)
+FULL = Token("access-canary", 1000.5, "refresh-canary", "read write", "DPoP", 900.0, "key-canary")
 
 
 def test_it_shows_itself_masked() -> None:
@@ -41,6 +41,7 @@ def test_what_json_leaves_out_has_its_default_and_what_is_unknown_is_ignored() -
         {"refresh_token": 77777},
         {"scope": ["77777"]},
         {"token_type": True},
+        {"dpop_key": {"d": "77777"}},
         {"expires_at": "77777"},
         {"expires_at": True},
         {"expires_at": math.inf},

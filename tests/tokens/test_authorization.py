@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import CredentialError
+from proxy.keys import SigningKey
 from proxy.tokens.authorization import Authorization, challenge
 from tests.doubles import Script, answer
+from tests.proofs import Judge
+from tests.tokens.doubles import TOKEN_URL
 from tests.tokens.test_requests import TOKEN, form, granting, requests
 
 ENDPOINT = "https://issuer.test/authorize"
@@ -67,6 +70,16 @@ async def test_a_code_is_traded_with_its_verifier() -> None:
         "grant_type": "authorization_code", "code": "c0de", "redirect_uri": REDIRECT,
         "code_verifier": authorization.verifier, "client_id": "app", "resource": "https://r", "tenant": "x",
     }  # fmt: skip
+
+
+async def test_a_bound_code_is_redeemed_with_its_key() -> None:
+    script = granting({**TOKEN, "token_type": "DPoP"})
+    authorization = made(script, dpop=True)
+    thumbprint = dict(parse_qsl((await authorization.url()).partition("?")[2]))["dpop_jkt"]
+    token = await authorization.token("c0de")
+    assert Judge()(script.requests[0].headers["dpop"], "POST", TOKEN_URL) == thumbprint
+    assert token.dpop_key is not None
+    assert SigningKey.load(token.dpop_key).thumbprint() == thumbprint
 
 
 async def test_endpoints_are_where_the_issuer_says() -> None:
