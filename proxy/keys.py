@@ -29,6 +29,11 @@ _SMALLEST_RSA = 2048  # bits; RFC 7518, sections 3.3 and 3.5
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 
 
+def prepare() -> None:
+    """Load what signing needs, which takes longer than to sign: no request should wait for it."""
+    import jwt  # noqa: F401  # see above
+
+
 class SigningKey:
     """A private key, or a shared one, with the algorithm that it signs by; shows nothing of itself.
 

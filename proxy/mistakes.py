@@ -151,6 +151,11 @@ _BOUNDS = {
 _EXAMPLES = {
     "upstream": '"https://api.example.com"',
     "token_url": '"https://login.example.com/token"',
+    "app_id": "123456",
+    "command": '["program", "argument"]',
+    "installation_id": "123456",
+    "key_file": '"/…/account.json"',
+    "login": '{ url = "https://…/login", form = { … } }',
     "class": '"package.module:Class"',
     "name": '"X-Api-Key"',
     "string_to_sign": '"{method}{target}{timestamp}"',

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import Field, model_validator
 
+from proxy import keys
 from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_table
@@ -51,6 +52,7 @@ class GithubAppScheme(TokenScheme):
     def __init__(self, settings: GithubApp, context: Context) -> None:
         super().__init__(settings, context)
         self._app = settings
+        keys.prepare()
         self._client = context.tokens.client
 
     async def facts(self) -> list[object]:

@@ -16,6 +16,7 @@ from typing import Literal
 import httpx
 from pydantic import TypeAdapter, model_validator
 
+from proxy import keys
 from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_id_token
@@ -104,6 +105,7 @@ class GoogleScheme(TokenScheme):
     def __init__(self, settings: GoogleServiceAccount, context: Context) -> None:
         super().__init__(settings, context)
         self._google = settings
+        keys.prepare()
         self._client = context.tokens.client
         self._scope = settings.scope if isinstance(settings.scope, str) else " ".join(settings.scope)
 

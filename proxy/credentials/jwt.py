@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 from pydantic import Field, JsonValue, field_validator
 
+from proxy import keys
 from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.keys import Algorithm, SigningKey
@@ -67,6 +68,7 @@ class JwtScheme(TokenScheme):
     def __init__(self, settings: Jwt, context: Context) -> None:
         super().__init__(settings, context)
         self._jwt = settings
+        keys.prepare()
 
     async def facts(self) -> list[object]:
         """As `TokenScheme.facts`. A secret that may be a short one leaves no trace in a name."""

@@ -16,8 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    TypeAdapter,
-    ValidationError,
     field_validator,
     model_serializer,
     model_validator,
@@ -26,11 +24,9 @@ from pydantic import (
 from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
 from proxy.errors import CredentialError
-from proxy.secrets import Secret, Source, is_secret_table
+from proxy.secrets import Source, is_secret_table, parse_secret
 
 THREADS = 32
-
-_secret: TypeAdapter[Source] = TypeAdapter(Secret)
 
 
 class Python(Credential):
@@ -82,13 +78,10 @@ class Python(Credential):
 def _argument(name: str, value: Any) -> Any:  # Any: whatever the class takes
     if not is_secret_table(value):
         return value
-    mistakes = []
     try:
-        return _secret.validate_python(value)
-    except ValidationError as failure:
-        mistakes = [f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors(include_input=False)]
-    # Raised outside: pydantic's own text repeats what was given.
-    raise ValueError(f"{name} is not a secret ({'; '.join(mistakes)})")
+        return parse_secret(value)
+    except ValueError as failure:
+        raise ValueError(f"{name} {failure}") from None
 
 
 class PythonScheme(Scheme):

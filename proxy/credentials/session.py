@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import httpx
-from pydantic import Field, JsonValue, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, JsonValue, PrivateAttr, model_validator
 
 from proxy.credentials import MASK, Context, Scheme, SecretKey
 from proxy.credentials._cookies import Cookie, kept, parse, with_cookies
@@ -18,7 +18,7 @@ from proxy.credentials._fields import check_field_name, field_value, set_field
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_table
 from proxy.errors import CredentialError, SecretError
-from proxy.secrets import Secret, SecretNumber, Source, is_secret_table
+from proxy.secrets import Secret, SecretNumber, Source, is_secret_table, parse_secret
 from proxy.stores import Token
 from proxy.tokens.endpoint import Endpoint, Refused, Reply
 from proxy.tokens.settings import URL_PATTERN, check_url
@@ -28,7 +28,6 @@ from proxy.values import Model
 _REFUSALS = (400, 401, 403, 422)
 _PASSWORD = re.compile(r"pass|pwd|secret|credential|auth|\bpin\b|token|key", re.IGNORECASE)  # names of fields
 
-_secret: TypeAdapter[Source] = TypeAdapter(Secret)
 Path = tuple[str, ...]
 
 
@@ -98,23 +97,16 @@ def _names_secret(path: Path) -> bool:
 def _sources(value: object, path: Path) -> Iterator[tuple[Path, Source]]:
     """Texts and secret tables in what is JSON otherwise."""
     if isinstance(value, str) or is_secret_table(value):
-        yield path, _source(value, path)
+        try:
+            yield path, parse_secret(value)
+        except ValueError as failure:
+            raise ValueError(f"{'.'.join(path)} {failure}") from None
     elif isinstance(value, dict):
         for name, each in value.items():
             yield from _sources(each, (*path, name))
     elif isinstance(value, list):
         for at, each in enumerate(value):
             yield from _sources(each, (*path, str(at)))
-
-
-def _source(value: object, path: Path) -> Source:
-    mistakes = []
-    try:
-        return _secret.validate_python(value)
-    except ValidationError as failure:
-        mistakes = [f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors(include_input=False)]
-    # Raised outside: pydantic's own text repeats what was given.
-    raise ValueError(f"{'.'.join(path)} is not a secret ({'; '.join(mistakes)})")
 
 
 async def _text(source: Source) -> str:

@@ -12,7 +12,16 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from proxy import plugins
 from proxy.errors import SecretError
@@ -169,4 +178,23 @@ else:
     SecretNumber = Annotated[Secret, BeforeValidator(_digits, json_schema_input_type=int | Secret)]  # or any text
     SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
 
-__all__ = ["SOURCES", "Secret", "SecretText", "Source", "is_secret_table", "kind_of"]
+_adapter: TypeAdapter[Source] = TypeAdapter(Secret)
+
+
+def parse_secret(value: object) -> Source:
+    """Return the secret that a text or a table means, where no model says that there is one.
+
+    Raises:
+        ValueError: it means none; what was given is not repeated.
+
+    """
+    mistakes = []
+    try:
+        return _adapter.validate_python(value)
+    except ValidationError as failure:
+        mistakes = [f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors(include_input=False)]
+    # Raised outside: pydantic's own text repeats what was given.
+    raise ValueError(f"is not a secret ({'; '.join(mistakes)})")
+
+
+__all__ = ["SOURCES", "Secret", "SecretNumber", "SecretText", "Source", "is_secret_table", "kind_of", "parse_secret"]
