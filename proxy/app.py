@@ -153,7 +153,7 @@ class App:
         self._listeners |= opened
         for (role, _), listener in opened.items():
             await listener.accept((self._server if role == PROXY else self._admin_server).protocol)
-        self._now.mark_loops({port for port in (each.entrance.port for each in self._listeners.values()) if port})
+        self._now.mark_loops([each.entrance for each in self._listeners.values()])
         self._facts.listens = tuple(self.addresses)
 
     @property

@@ -6,8 +6,9 @@ A reload makes another generation; the old one ends with its last request.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import httpx
@@ -15,6 +16,7 @@ import httpx
 from proxy.clock import Clock
 from proxy.config import Settings
 from proxy.credentials import Context, Credential, Scheme
+from proxy.gateway import Entrance
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
 from proxy.gateway.guard import Guard
@@ -25,6 +27,8 @@ from proxy.gateway.upstream import Upstream
 from proxy.stores import Store
 from proxy.tokens import Tokens
 from proxy.transport import HTTP11Transport
+from proxy.transport.http2 import HTTP2Transport
+from proxy.transport.origin import PREFIX, socket_of
 from proxy.transport.outgoing import outgoing_proxy
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
@@ -88,13 +92,20 @@ class Generation:
         return Route(name, settings, exchange, scheme, limits, timeout)
 
     def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
-        return HTTP11Transport(
+        proxy = outgoing_proxy(settings.proxy.get_secret_value(), settings.upstream)
+        connect, read = timeout.connect or None, timeout.read or None
+        http11 = HTTP11Transport(
             settings.upstream,
             ssl_context=context(settings.tls) if settings.upstream.scheme == "https" else None,
-            proxy=outgoing_proxy(settings.proxy.get_secret_value(), settings.upstream),
-            connect_timeout=timeout.connect or None,
-            read_timeout=timeout.read or None,
+            uds=socket_of(settings.upstream),
+            proxy=proxy,
+            connect_timeout=connect,
+            read_timeout=read,
         )
+        if not settings.http2:
+            return http11
+        tls = partial(context, settings.tls, "h2")
+        return HTTP2Transport(lambda: StockTransport(tls, connect=connect, read=read, proxy=proxy, http2=True), http11)
 
     def _named(self, name: str) -> Scheme:
         if name not in self.settings.credentials:
@@ -126,14 +137,16 @@ class Generation:
             if expiry is not None:
                 yield name, expiry
 
-    def mark_loops(self, own: set[int]) -> None:
-        """Note which upstreams are this very process, listening on the ports `own`."""
+    def mark_loops(self, own: Collection[Entrance]) -> None:
+        """Note which upstreams are this very process, that listens at `own`."""
         names = {socket.gethostname().lower(), "0.0.0.0", "::"}
+        ports, sockets = {entrance.port for entrance in own}, {entrance.name for entrance in own}
         for route in self.gateway.table.routes:
-            url = route.exchange.upstream.url
+            upstream = route.exchange.upstream
+            url, path = upstream.url, socket_of(upstream.url)
             port = url.port or (443 if url.scheme == "https" else 80)
             local = is_loopback(url.host) or url.host.lower() in names
-            route.exchange.upstream.is_loop = local and port in own
+            upstream.is_loop = PREFIX + path in sockets if path is not None else local and port in ports
 
     async def aclose(self) -> None:
         """Close what it holds."""

@@ -13,6 +13,7 @@ import pytest
 from proxy.app import App
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
+from proxy.gateway import Entrance
 from proxy.listeners import ListenError
 from proxy.log import Log
 from tests.conftest import Start
@@ -82,7 +83,7 @@ async def test_an_upstream_that_is_this_very_process_is_508(start: Start) -> Non
     assert Tcp.is_local("127.0.0.1:0")
     running = await start({"routes": {"api": {"upstream": "http://127.0.0.1:9"}}})
     running.app._now.gateway.table.routes[0].exchange.upstream.url = httpx.URL(running.url)
-    running.app._now.mark_loops({running.port})
+    running.app._now.mark_loops([Entrance("127.0.0.1:0", running.port)])
     assert (await get(running.url)).status_code == 508
 
 

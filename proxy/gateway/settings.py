@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import httpx
@@ -23,6 +24,7 @@ from proxy.gateway.headers import HeaderRules
 from proxy.gateway.policy import Rule
 from proxy.gateway.retry import RetrySettings
 from proxy.listeners import Address
+from proxy.transport.origin import PREFIX, UnixURL, socket_of
 from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Model, is_loopback, split_words
 
@@ -31,7 +33,7 @@ def _upstream(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        url = httpx.URL(value)
+        url = UnixURL.parse(value) if value.startswith(PREFIX) else httpx.URL(value)
     except httpx.InvalidURL:
         raise ValueError('not a URL; right would be "https://api.example.com/base"') from None
     if url.scheme not in ("http", "https") or not url.host:
@@ -41,6 +43,12 @@ def _upstream(value: object) -> object:
     if url.query or url.fragment:
         raise ValueError("holds a query or fragment; right would be a URL that ends with its path")
     return url
+
+
+def _http2(value: bool) -> bool:
+    if value and find_spec("h2") is None:
+        raise ValueError("needs a package; right would be pip install 'countersign-proxy[http2]', or false")
+    return value
 
 
 def _prefix(value: str) -> str:
@@ -113,6 +121,7 @@ class RouteSettings(Model):
     )
     tls: TlsSettings = TlsSettings()
     proxy: Annotated[SecretStr, AfterValidator(_outgoing_proxy)] = SecretStr("")  # may hold a password
+    http2: Annotated[bool, AfterValidator(_http2)] = False
     insecure: bool = False
     retry: RetrySettings = RetrySettings()
     timeout: TimeoutSettings = TimeoutSettings()
@@ -127,4 +136,12 @@ class RouteSettings(Model):
             mistakes.append("tls.verify = false also needs insecure = true")
         if mistakes and not self.insecure:
             raise ValueError("; ".join(mistakes))
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RouteSettings:
+        if self.http2 and self.upstream.scheme != "https":
+            raise ValueError("http2 = true wants TLS; right would be an upstream with https, or http2 = false")
+        if self.proxy.get_secret_value() and socket_of(self.upstream):
+            raise ValueError('no outgoing proxy leads to a unix socket; right would be proxy = ""')
         return self

@@ -13,6 +13,7 @@ from proxy.gateway import Entrance
 from proxy.gateway.guard import Admitted, split_host
 from proxy.gateway.rewrite import plain_authority
 from proxy.gateway.route import Route
+from proxy.transport.origin import socket_of
 
 _Key = tuple[str | None, bytes | None]
 _Prefixes = dict[bytes, Route]
@@ -30,7 +31,8 @@ class RouteTable:
             host = settings.host.encode() if settings.host else None
             self._by_place.setdefault((settings.listen, host), {})[route.prefix] = route
             upstream = route.exchange.upstream
-            self._by_upstream.setdefault(upstream.plain_authority, []).append(route)
+            if socket_of(upstream.url) is None:  # no URL that a client could send names a unix socket
+                self._by_upstream.setdefault(upstream.plain_authority, []).append(route)
         for routes_there in self._by_upstream.values():
             routes_there.sort(key=lambda route: -len(route.exchange.upstream.base))
         self._has_hosts = any(host is not None for _, host in self._by_place)

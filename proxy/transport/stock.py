@@ -35,27 +35,46 @@ from proxy.errors import (
 )
 from proxy.transport.connect import OURS
 
+_REFUSED_STREAM = 7  # nothing was done with the request (RFC 9113, section 8.7)
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # would split the answer for somebody after us
 
 
 class Facts:
-    """What one sending has come to."""
+    """What one sending has come to.
 
-    def __init__(self) -> None:
+    Args:
+        http2: refuse an upstream that does not agree to HTTP/2, before anything is sent.
+
+    """
+
+    def __init__(self, *, http2: bool = False) -> None:
+        self._http2 = http2
         self.connected = False
         self.sent = False
-        self.begun = False
+        self.complete = False  # the request
+        self.begun = False  # the answer
 
-    async def __call__(self, event: str, info: dict[str, Any]) -> None:  # noqa: ARG002  # Any: httpcore's signature
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:  # Any: httpcore's signature
         """Note an event of httpcore's trace."""
         if event.startswith("connection.connect_"):
             self.connected = True
+        elif self._http2 and event.endswith(".start_tls.complete"):
+            await _agreed(info["return_value"])
         elif event.endswith("send_request_headers.started"):
             self.sent = True
+        elif event.endswith("send_request_body.complete"):
+            self.complete = True
         elif event.endswith("receive_response_headers.complete"):
             self.begun = True
+
+
+async def _agreed(stream: Any) -> None:  # Any: a network stream of httpcore's
+    """See that HTTP/2 was agreed on: httpcore would go on with HTTP/1.1, and keep less than ours does."""
+    if stream.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+        await stream.aclose()
+        raise TlsProtocolError("the upstream does not speak HTTP/2; right would be http2 = false")
 
 
 class StockTransport(httpx.AsyncBaseTransport):
@@ -65,20 +84,32 @@ class StockTransport(httpx.AsyncBaseTransport):
         tls: makes the context, when one is needed for the first time: that takes longer than all else.
         connect: seconds to connect, or None.
         read: seconds between two pieces, or None.
+        proxy: an outgoing proxy, ``http://[user:password@]host:port``.
+        http2: HTTP/2, and nothing else, for https.
 
     """
 
     def __init__(
-        self, tls: Callable[[], ssl.SSLContext], *, connect: float | None = 5.0, read: float | None = 60.0
+        self,
+        tls: Callable[[], ssl.SSLContext],
+        *,
+        connect: float | None = 5.0,
+        read: float | None = 60.0,
+        proxy: httpx.URL | None = None,
+        http2: bool = False,
     ) -> None:
         self._timeout = {"connect": connect, "read": read, "write": read, "pool": None}
         self._tls = tls
+        self._proxy = proxy
+        self._http2 = http2
 
     @cached_property
     def _inner(self) -> httpx.AsyncHTTPTransport:
         # No limit on connections: httpcore loses a slot with each cancelled request.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15)
-        return httpx.AsyncHTTPTransport(verify=self._tls(), trust_env=False, limits=limits)
+        return httpx.AsyncHTTPTransport(
+            verify=self._tls(), trust_env=False, limits=limits, proxy=self._proxy, http2=self._http2
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As its base class.
@@ -87,7 +118,7 @@ class StockTransport(httpx.AsyncBaseTransport):
             UpstreamError: what failed.
 
         """
-        facts = Facts()
+        facts = Facts(http2=self._http2)
         request.extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
         with mapped(facts):
             response = await self._inner.handle_async_request(request)
@@ -129,9 +160,9 @@ def mapped(facts: Facts) -> Iterator[None]:
     except httpx.HTTPError as failure:
         raise translate(failure, facts) from failure
     except Exception as failure:
-        # What httpcore was asked to send is not HTTP; that it lets through as it is.
+        # httpcore lets through as it is what the layer below it refuses to send, or to read.
         if type(failure).__module__.partition(".")[0] in _LOWER:
-            raise InternalError from failure
+            raise _refused(facts) from failure
         raise
 
 
@@ -149,14 +180,34 @@ def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
             kind = OutgoingProxyError
         case httpx.ConnectError():
             kind = _connect_error(failure)
-        case httpx.RemoteProtocolError() if "without sending" not in str(failure) and not facts.begun:
-            kind = UpstreamProtocolError
-            facts.begun = True
-        case httpx.NetworkError() | httpx.RemoteProtocolError():
+        case httpx.NetworkError():
             kind = ResponseIncomplete if facts.begun else ConnectionTerminated
+        case httpx.RemoteProtocolError():
+            kind = _protocol_error(failure, facts)
         case _:
-            return InternalError()
+            return _refused(facts)
     return kind(sent=facts.sent, reused=facts.sent and not facts.connected, begun=facts.begun)
+
+
+def _refused(facts: Facts) -> ProxyError:
+    """Return what it means that h11 or h2 refused something: after the request, what was to be read."""
+    if facts.complete:
+        return UpstreamProtocolError(sent=True, begun=True)
+    return InternalError()
+
+
+def _protocol_error(failure: httpx.RemoteProtocolError, facts: Facts) -> type[UpstreamError]:
+    """Tell an end, of the connection or of a stream in it, from what is no HTTP."""
+    event = (failure.__cause__ or failure).args[0]
+    code = getattr(event, "error_code", None)  # of HTTP/2's GOAWAY and RST_STREAM
+    if code == _REFUSED_STREAM:
+        facts.sent = False
+    if facts.begun:
+        return ResponseIncomplete
+    if code is not None or "disconnected" in str(failure):
+        return ConnectionTerminated
+    facts.begun = True
+    return UpstreamProtocolError
 
 
 _CAUSES: tuple[tuple[type[BaseException], type[UpstreamError]], ...] = (

@@ -26,8 +26,10 @@ _DEFAULT = TlsSettings()
 
 
 @lru_cache(maxsize=64)
-def context(settings: TlsSettings = _DEFAULT) -> ssl.SSLContext:
+def context(settings: TlsSettings = _DEFAULT, protocol: str = "http/1.1") -> ssl.SSLContext:
     """Return the context for `settings`; without ``ca``, the system's authorities and Mozilla's.
+
+    Each `protocol` (of ALPN) has a context of its own: what is offered is a property of the context.
 
     Raises:
         ConfigError: a file is missing or no certificate.
@@ -47,7 +49,7 @@ def context(settings: TlsSettings = _DEFAULT) -> ssl.SSLContext:
     if not settings.verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
-    made.set_alpn_protocols(["http/1.1"])
+    made.set_alpn_protocols([protocol])
     return made
 
 
