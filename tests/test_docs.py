@@ -55,7 +55,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         if line.startswith("## "):
             section = line.strip("# `[]") if line.count("`") == 2 else ""
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for key in re.findall(r"`([a-z_.]+)`", cells[0]) if len(cells) == 3 else ():
+        for key in re.findall(r"`([a-z0-9_.]+)`", cells[0]) if len(cells) == 3 else ():
             prefix, _, name = key.rpartition(".")
             yield prefix or section, name, cells[1]
 
