@@ -227,6 +227,7 @@ def test_a_user_without_a_home_can_keep_tokens_in_memory(
 
 # -- mistakes ----------------------------------------------------------------------------------------------
 
+STORES = "one of file, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
     ("routes = 3", "routes: is not a table; right would be keys and values"),
@@ -291,10 +292,12 @@ ONE = [
     (BASE + '[server]\nclient_token = { env = "X", jsn = "y" }',
      "server.client_token.jsn: unknown key; right would be json"),
     (BASE + '[tokens]\nstore = "flie"', "tokens.store: is not a token store; right would be file"),
-    (BASE + '[tokens]\nstore = "ftp://h"', "tokens.store: is not a token store; right would be one of file, memory"),
+    (BASE + '[tokens]\nstore = "ftp://h"', f"tokens.store: is not a token store; right would be {STORES}"),
     (BASE + '[tokens]\nstore = "ftp://u:zanary-1@h"',
-     "tokens.store: is not a token store; right would be one of file, memory"),
-    (BASE + '[tokens]\nstore = 3', "tokens.store: is not a token store; right would be one of file, memory"),
+     f"tokens.store: is not a token store; right would be {STORES}"),
+    (BASE + '[tokens]\nstore = "redis://u:zanary-1@h:x"',
+     'tokens.store: is not a redis URL; right would be "redis://HOST:6379/0", "rediss://…" or "unix:///run/redis.sock"'),
+    (BASE + '[tokens]\nstore = 3', f"tokens.store: is not a token store; right would be {STORES}"),
     (BASE + '[tokens]\nstore = { env = "X", jsn = "y" }', "tokens.store.jsn: unknown key; right would be json"),
     (BASE + '[tokens]\nold_keys = ["x"]', "tokens: old_keys only decrypt; right would be key, too"),
     (BASE + '[tokens]\nold_keys = [{ env = "X", jsn = "y" }]',
@@ -547,6 +550,15 @@ def test_secrets_from_elsewhere_and_names_may_be_named_in_a_file_that_others_can
         BASE + '[credentials.a]\ntype = "basic"\nusername = "alice"\npassword = { env = "X" }\n'
         '[credentials.b]\ntype = "bearer"\n', 0o644
     ))  # fmt: skip
+
+
+def test_a_store_is_a_secret_only_with_its_password(told: Told, write: Write) -> None:
+    for store in ("file", "redis://h", "redis://u@h/1", "unix:///x"):
+        load(write(f'{BASE}[tokens]\nstore = "{store}"', 0o644))
+    for store in (f"redis://u:{CANARY}@h", f"rediss://:{CANARY}@h"):
+        (mistake,) = told(f'{BASE}[tokens]\nstore = "{store}"', 0o644)
+        assert mistake.startswith("tokens.store: a secret stands in a file that others can read; ")
+        assert CANARY not in repr(load(write(f'{BASE}[tokens]\nstore = "{store}"', 0o600)))
 
 
 def test_every_place_of_a_literal_secret_is_judged(told: Told) -> None:

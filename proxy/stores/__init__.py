@@ -47,6 +47,15 @@ class Store(ABC):
 
     schemes: ClassVar[tuple[str, ...]]
 
+    @classmethod  # noqa: B027  # of most stores there is but one
+    def check(cls, choice: str) -> None:
+        """Judge a ``tokens.store`` that selects this one.
+
+        Raises:
+            ValueError: it is malformed; the text says what would be right and does not repeat it.
+
+        """
+
     @classmethod
     @abstractmethod
     def create(cls, setup: Setup) -> Self:

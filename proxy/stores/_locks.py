@@ -10,9 +10,12 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
+
+T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.05
 """Seconds between two looks at a lock that another process holds."""
@@ -75,3 +78,17 @@ def locked_in_thread(path: Path, patience: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+async def whatever_comes(work: asyncio.Future[T]) -> T:
+    """Wait for `work` to end even when cancelled, so that no lock is given up while it is still going on."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as cancel:
+            cancelled = cancel
+    if cancelled is None:
+        return work.result()
+    work.exception()  # or asyncio logs that nobody looked at it
+    raise cancelled

@@ -19,7 +19,7 @@ from filelock import FileLock
 from proxy.errors import StoreError
 from proxy.stores import Setup, Store, Token
 from proxy.stores._cipher import Cipher
-from proxy.stores._locks import TaskLocks, acquire
+from proxy.stores._locks import TaskLocks, acquire, whatever_comes
 from proxy.stores._tokenfile import TokenFile
 from proxy.stores._watchers import Watchers
 
@@ -86,7 +86,7 @@ class FileStore(Store):
 
     async def _put(self, name: str, token: Token | None) -> None:
         try:
-            await _whatever_comes(self._begin(lambda: self._file.put(name, token)))
+            await whatever_comes(self._begin(lambda: self._file.put(name, token)))
         except StoreError as failure:
             self._unwritten = str(failure)
             raise
@@ -142,17 +142,3 @@ class FileStore(Store):
         # A hash, since a name may hold a slash, be too long, or differ from another in case only.
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         return self._path.with_name(f"{self._path.name}.lock-{digest}")
-
-
-async def _whatever_comes(work: asyncio.Future[T]) -> T:
-    """Wait for `work` to end even when cancelled, so that no lock is given up while it is still going on."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as cancel:
-            cancelled = cancel
-    if cancelled is None:
-        return work.result()
-    work.exception()  # or asyncio logs that nobody looked at it
-    raise cancelled

@@ -17,8 +17,10 @@ from proxy.values import Model
 
 
 def _checked(choice: str) -> str:
-    if kind(choice) is None:
+    store = kind(choice)
+    if store is None:
         raise ValueError(f"is not a token store; right would be {_right(choice)}")
+    store.check(choice)
     return choice
 
 

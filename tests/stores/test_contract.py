@@ -9,22 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores import Setup, Store, Token, file
-from proxy.stores.file import FileStore
-from proxy.stores.memory import MemoryStore
+from proxy.stores import Setup, Store, Token, file, open_store
+from tests.stores.servers import WANTED
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda path: MemoryStore.create(Setup(path)),
-    "file": lambda path: FileStore.create(Setup(path / "tokens.json")),
-    "file with key": lambda path: FileStore.create(Setup(path / "tokens.json", keys=(b"key-canary", b"old"))),
+KEYS = (b"key-canary", b"old")
+STORES: dict[str, Callable[[Path], Setup]] = {
+    "memory": lambda path: Setup(path, "memory"),
+    "file": lambda path: Setup(path / "tokens.json", "file"),
+    "file with key": lambda path: Setup(path / "tokens.json", "file", KEYS),
+}
+SERVED = {
+    "redis": lambda server: Setup(Path(), server.url),
+    "redis with key": lambda server: Setup(Path(), f"{server.url}/1", KEYS),
+    "redis by unix socket": lambda server: Setup(Path(), f"unix://{server.socket}?db=2"),
 }
 TOKEN = Token("access-canary", 1000.5, "refresh-canary", "read", "DPoP", 900.0)
 NAMES = ["a", "A", "", "../a/b", "ä\n\x00\ud800", "long" * 1000]
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=[*STORES, *(pytest.param(name, marks=WANTED) for name in SERVED)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store = STORES[request.param](tmp_path)
+    name = request.param
+    setup = STORES[name](tmp_path) if name in STORES else SERVED[name](request.getfixturevalue("shared_server"))
+    store = open_store(setup)
     yield store
     await store.aclose()
 
@@ -201,4 +208,4 @@ async def test_it_shows_no_secret(store: Store) -> None:
 
 
 async def test_its_scheme_is_its_module(store: Store) -> None:
-    assert type(store).__module__ == f"proxy.stores.{store.schemes[0]}"
+    assert type(store).__module__ == "proxy.stores." + store.schemes[0].removesuffix("://")
