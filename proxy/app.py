@@ -89,7 +89,7 @@ class App:
         self.clock = clock or Clock()
         self._reread = reread
         self._settings = settings
-        self.metrics = Metrics(lambda: self.busy, lambda: self._now.expiries())
+        self.metrics = Metrics(lambda: self.busy, lambda: self._now.expiries(), self._rests, self.clock.time)
         self._surroundings = Surroundings(
             self.clock,
             random or Random(),  # noqa: S311  # jitter
@@ -223,7 +223,12 @@ class App:
             len(self._server.connections),
             {route.name: expiry for route in routes if (expiry := route.scheme.expires_at()) is not None},
             {route.name: route.exchange.gate.remaining() for route in routes},
+            self._now.standings(),
+            self._store.trouble() or "",
         )
+
+    def _rests(self) -> list[tuple[str, float]]:
+        return [(name, standing.resting_until or 0.0) for name, standing in self._now.standings().items()]
 
     async def reports(self) -> list[Report]:
         """As `Workers.reports`, of one that has no others."""
@@ -291,6 +296,7 @@ class App:
     def _end_later(self, old: Generation, store: Store | None) -> None:
         async def end() -> None:
             await self._server.connections.settled()
+            await old.settle()
             await old.aclose()
             if store is not None:
                 await store.aclose()
@@ -317,7 +323,12 @@ class App:
         for (role, _), listener in self._listeners.items():
             if role == PROXY:
                 listener.close()
-        await self._server.connections.drain(self._settings.server.shutdown_grace)
+        grace = self._settings.server.shutdown_grace
+        end = asyncio.get_running_loop().time() + grace
+        await self._server.connections.drain(grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self._now.settle()
 
     async def aclose(self) -> None:
         """End."""

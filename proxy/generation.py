@@ -5,6 +5,7 @@ A reload makes another generation; the old one ends with its last request.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from proxy.stores import Store
-from proxy.tokens import Tokens
+from proxy.tokens import Standing, Tokens
 from proxy.transport import HTTP11Transport
 from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.origin import PREFIX, socket_of
@@ -137,6 +138,10 @@ class Generation:
             if expiry is not None:
                 yield name, expiry
 
+    def standings(self) -> dict[str, Standing]:
+        """How the token of each credential stands that has one."""
+        return {source.name: source.standing() for source in self._tokens.sources}
+
     def mark_loops(self, own: Collection[Entrance]) -> None:
         """Note which upstreams are this very process, that listens at `own`."""
         names = {socket.gethostname().lower(), "0.0.0.0", "::"}
@@ -148,9 +153,14 @@ class Generation:
             local = is_loopback(url.host) or url.host.lower() in names
             upstream.is_loop = PREFIX + path in sockets if path is not None else local and port in ports
 
+    async def settle(self) -> None:
+        """Let renewals under way come to their end: their answers may hold rotated refresh tokens."""
+        await asyncio.gather(*(source.settle() for source in self._tokens.sources))
+
     async def aclose(self) -> None:
         """Close what it holds."""
         await self.gateway.aclose()
+        await asyncio.gather(*(source.aclose() for source in self._tokens.sources))
         for _, scheme in self._built:
             await scheme.aclose()
         await self._foreign.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
@@ -17,7 +18,9 @@ from proxy.gateway import Story
 Family = Metric
 """A name with its samples."""
 
-_EXPIRES = "countersign_token_expires_at_seconds"
+_EXPIRES_AT, _EXPIRES_IN = "countersign_token_expires_at_seconds", "countersign_token_expires_in_seconds"
+_RESTS = "countersign_token_resting_until_seconds"
+_LATEST = (_EXPIRES_AT, _EXPIRES_IN, _RESTS)  # where several processes tell them; other values are added
 # Others are counted as one: a client may make up as many as it likes.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -29,6 +32,8 @@ class Metrics:
     Args:
         in_progress: how many requests are under way.
         expiries: credential and epoch seconds of its token's expiry, asked when somebody looks.
+        rests: credential and epoch seconds until when nobody asks for another token, 0 for those that don't rest.
+        now: epoch seconds.
 
     """
 
@@ -36,6 +41,8 @@ class Metrics:
         self,
         in_progress: Callable[[], float] = lambda: 0.0,
         expiries: Callable[[], Iterable[tuple[str, float]]] = lambda: (),
+        rests: Callable[[], Iterable[tuple[str, float]]] = lambda: (),
+        now: Callable[[], float] = time.time,
     ) -> None:
         # When a series began says nothing that the process's start does not.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
@@ -55,7 +62,7 @@ class Metrics:
         Gauge(
             "countersign_requests_in_progress", "Requests under way", registry=registry
         ).set_function(lambda: in_progress())  # fmt: skip
-        registry.register(_Collected(lambda: [_expiries(expiries())]))
+        registry.register(_Collected(lambda: _tokens(expiries(), rests(), now())))
 
     def request(self, story: Story, duration: float) -> None:
         """Count a request that is over; `duration` in seconds."""
@@ -112,10 +119,18 @@ class _Collected(Collector):
         return self._families()
 
 
-def _expiries(expiries: Iterable[tuple[str, float]]) -> Metric:
-    family = GaugeMetricFamily(_EXPIRES, "When the token expires (epoch)", labels=["credential"])
-    for credential, expiry in expiries:
-        family.add_metric([credential], expiry)
+def _tokens(expiries: Iterable[tuple[str, float]], rests: Iterable[tuple[str, float]], now: float) -> Iterator[Metric]:
+    expiries = list(expiries)
+    yield _by_credential(_EXPIRES_AT, "When the token expires (epoch)", expiries)
+    left = [(credential, expiry - now) for credential, expiry in expiries]
+    yield _by_credential(_EXPIRES_IN, "Seconds until the token expires", left)
+    yield _by_credential(_RESTS, "Until when nobody asks for another token (epoch), or 0", rests)
+
+
+def _by_credential(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["credential"])
+    for credential, value in values:
+        family.add_metric([credential], value)
     return family
 
 
@@ -123,7 +138,7 @@ def _expiries(expiries: Iterable[tuple[str, float]]) -> Metric:
 
 
 def summed(each: Iterable[Iterable[Family]]) -> tuple[Family, ...]:
-    """Return the sum over processes, each with its families; of when a token expires, the latest."""
+    """Return the sum over processes, each with its families; of a token's dates the latest."""
     found: dict[str, Family] = {}
     values: dict[str, dict[tuple[str, frozenset[tuple[str, str]]], Sample]] = {}
     for family in itertools.chain.from_iterable(each):
@@ -133,7 +148,7 @@ def summed(each: Iterable[Iterable[Family]]) -> tuple[Family, ...]:
             key = (sample.name, frozenset(sample.labels.items()))
             if key in known:
                 pair = (known[key].value, sample.value)
-                known[key] = sample._replace(value=max(pair) if family.name == _EXPIRES else sum(pair))
+                known[key] = sample._replace(value=max(pair) if family.name in _LATEST else sum(pair))
             else:
                 known[key] = sample
     for name, family in found.items():

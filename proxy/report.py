@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.metrics import Family, counters, summed
+from proxy.tokens import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Report:
         connections: how many clients are connected.
         expires: epoch seconds at which a route's token expires, if it does, by the route's name.
         throttled: seconds until a route's API may be called again, by the route's name.
+        tokens: how the tokens of credentials stand, by the credential's name.
+        trouble: why tokens are not kept or shared at present; empty if they are.
 
     """
 
@@ -26,6 +29,8 @@ class Report:
     connections: int = 0
     expires: Mapping[str, float] = field(default_factory=dict)
     throttled: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, Standing] = field(default_factory=dict)
+    trouble: str = ""
 
 
 def total(reports: Iterable[Report]) -> Report:
@@ -37,6 +42,8 @@ def total(reports: Iterable[Report]) -> Report:
         sum(report.connections for report in reports),
         _highest(report.expires for report in reports),
         _highest(report.throttled for report in reports),
+        _worst(report.tokens for report in reports),
+        next((report.trouble for report in reports if report.trouble), ""),
     )
 
 
@@ -50,4 +57,19 @@ def _highest(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
     for each in maps:
         for name, value in each.items():
             found[name] = max(value, found.get(name, value))
+    return found
+
+
+def _worst(maps: Iterable[Mapping[str, Standing]]) -> dict[str, Standing]:
+    """Of each credential the latest dates, and a trouble if there is one anywhere."""
+    found: dict[str, Standing] = {}
+    for each in maps:
+        for name, one in each.items():
+            known = found.get(name, one)
+            found[name] = Standing(
+                max((date for date in (known.expires_at, one.expires_at) if date is not None), default=None),
+                max((date for date in (known.resting_until, one.resting_until) if date is not None), default=None),
+                known.problem or one.problem,
+                known.unsaved or one.unsaved,
+            )
     return found

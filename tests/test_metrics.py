@@ -71,7 +71,8 @@ def test_hostile_names_are_escaped() -> None:
 
 
 def test_what_several_processes_have_counted_is_added() -> None:
-    one, two = Metrics(lambda: 3, lambda: [("github", 5.0), ("x", 1.0)]), Metrics(lambda: 4, lambda: [("github", 4.0)])
+    one = Metrics(lambda: 3, lambda: [("github", 5.0), ("x", 1.0)], lambda: [("github", 0.0), ("x", 9.0)], lambda: 2.0)
+    two = Metrics(lambda: 4, lambda: [("github", 4.0)], lambda: [("github", 7.0)], lambda: 2.0)
     one.request(story(outcomes=["2xx"]), 0.2)
     two.request(story(outcomes=["2xx"]), 0.003)
     two.request(story(status=404, waited=2.5), 0.003)
@@ -88,12 +89,16 @@ def test_what_several_processes_have_counted_is_added() -> None:
         "countersign_throttle_wait_seconds_total 2.5",
         'countersign_token_expires_at_seconds{credential="github"} 5.0',
         'countersign_token_expires_at_seconds{credential="x"} 1.0',
+        'countersign_token_expires_in_seconds{credential="github"} 3.0',
+        'countersign_token_expires_in_seconds{credential="x"} -1.0',
+        'countersign_token_resting_until_seconds{credential="github"} 7.0',
+        'countersign_token_resting_until_seconds{credential="x"} 9.0',
     ):
         assert line in found
 
 
 def test_one_process_alone_is_told_as_it_is() -> None:
-    metrics = Metrics(lambda: 3, lambda: [("github", 5.0)])
+    metrics = Metrics(lambda: 3, lambda: [("github", 5.0)], now=lambda: 2.0)
     metrics.request(story(outcomes=["2xx"]), 0.2)
     assert text(summed([metrics.families()])) == text(metrics.families())
 

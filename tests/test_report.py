@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.gateway import Story
 from proxy.metrics import Metrics, text
 from proxy.report import Report, remains, total
+from proxy.tokens import Standing
 
 
 def counted(requests: int) -> Metrics:
@@ -36,3 +37,13 @@ def test_of_a_process_that_has_ended_its_counters_stay() -> None:
     assert (left.processes, left.connections, left.expires, left.throttled) == (0, 0, {}, {})
     assert b'countersign_requests_total{method="GET",route="a",status="200"} 2.0' in text(left.families)
     assert b"in_progress" not in text(left.families)
+
+
+def test_of_tokens_the_latest_dates_and_any_trouble_are_told() -> None:
+    one = Report(tokens={"a": Standing(10.0, None, "", "disk full"), "b": Standing(None)}, trouble="away")
+    two = Report(tokens={"a": Standing(9.0, 7.0, "refused"), "c": Standing(None, 3.0)})
+    both = total([one, two])
+    assert both.tokens == {
+        "a": Standing(10.0, 7.0, "refused", "disk full"), "b": Standing(None), "c": Standing(None, 3.0),
+    }  # fmt: skip
+    assert both.trouble == "away"

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from proxy.admin import Facts, Page, credential_name
 from proxy.gateway import Answer
+from proxy.report import total
+from proxy.tokens import Standing
 
 
 class Healthz(Page):
@@ -38,7 +40,26 @@ class Readyz(Page):
             "ready": ready,
             "routes": {route: {"credential": names.get(route, ""), "problem": text} for route, text in failed.items()},
         }
+        report = total(await facts.workers.reports())
+        if report.tokens:
+            found["tokens"] = {name: _token(standing, facts.clock.time()) for name, standing in report.tokens.items()}
+        if report.trouble:
+            found["store"] = report.trouble
         if None in told:
             found["workers"] = f"{told.count(None)} of {len(told)} don't answer"
         body = json.dumps(found, indent=2).encode() + b"\n"
         return Answer(200 if ready else 503, [(b"Content-Type", b"application/json")], body)
+
+
+def _token(standing: Standing, now: float) -> dict[str, Any]:  # Any: JSON
+    """Return how a token stands; what is well is not mentioned."""
+    found: dict[str, Any] = {  # Any: JSON
+        "expires_in": None if standing.expires_at is None else round(standing.expires_at - now)
+    }
+    if standing.resting_until is not None:
+        found["resting"] = round(standing.resting_until - now, 1)
+    if standing.problem:
+        found["problem"] = standing.problem
+    if standing.unsaved:
+        found["unsaved"] = standing.unsaved
+    return found

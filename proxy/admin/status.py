@@ -15,6 +15,7 @@ from proxy.gateway import Answer
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings
 from proxy.report import Report, total
+from proxy.tokens import Standing
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -63,6 +64,8 @@ async def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
         "workers": report.processes,
         "connections": report.connections,
         "routes": [_route(route, report) for route in routes],
+        "tokens": [_token(name, standing, facts.clock.time()) for name, standing in sorted(report.tokens.items())],
+        "store": report.trouble or None,
         "requests": _counts(report),
     }
 
@@ -77,6 +80,18 @@ def _route(route: Route, report: Report) -> dict[str, Any]:  # Any: JSON
         "credential": credential_name(route),
         "token_expires": None if expiry is None else _date(expiry),
         "throttled_seconds": round(report.throttled.get(route.name, 0.0), 1),
+    }
+
+
+def _token(name: str, standing: Standing, now: float) -> dict[str, Any]:  # Any: JSON
+    expiry, resting = standing.expires_at, standing.resting_until
+    return {
+        "credential": name,
+        "expires": None if expiry is None else _date(expiry),
+        "expires_seconds": None if expiry is None else round(expiry - now),
+        "resting_until": None if resting is None else _date(resting),
+        "problem": standing.problem or None,
+        "unsaved": standing.unsaved or None,
     }
 
 
@@ -104,7 +119,7 @@ def _date(seconds: float) -> str:
 def _page(data: dict[str, Any]) -> str:  # Any: JSON
     facts = {
         key: data[key]
-        for key in ("version", "started", "uptime_seconds", "workers", "connections", "reload")
+        for key in ("version", "started", "uptime_seconds", "workers", "connections", "reload", "store")
         if data[key] is not None
     }
     facts["listens"] = ", ".join(data["listens"])
@@ -116,6 +131,7 @@ def _page(data: dict[str, Any]) -> str:  # Any: JSON
             _table([{"": key.replace("_", " "), " ": value} for key, value in facts.items()]),
             "<h2>Routes</h2>",
             _table(data["routes"]),
+            *(["<h2>Tokens</h2>", _table(data["tokens"])] if data["tokens"] else []),
             "<h2>Requests</h2>",
             _table(data["requests"]) if data["requests"] else "<p>None yet.</p>",
             "</body></html>\n",

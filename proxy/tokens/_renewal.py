@@ -36,6 +36,7 @@ class Renewal:
         fetch: gets a token, by the refresh token it is given or without one.
 
     Attributes:
+        stored_as: what names the token in the store; empty before the first look there.
         unsaved: why the newest token is not in the store; empty if it is.
 
     """
@@ -48,6 +49,7 @@ class Renewal:
         self._clock = tokens.clock
         self._newest: Token | None = None  # the last one known, refused or not: its refresh token is the one to use
         self._dead: deque[str] = deque(maxlen=REMEMBERED)
+        self.stored_as = ""
         self.unsaved = ""
 
     def refused(self, token: Token) -> None:
@@ -62,7 +64,11 @@ class Renewal:
             SecretError: a secret that its name in the store depends on can't be had.
 
         """
-        return self._another(await self._load(await self._key()), current)
+        try:
+            stored = await self._tokens.store.load(await self._named())
+        except StoreError:
+            return None  # it is said when a token is needed
+        return self._another(self._newer(stored), current)
 
     async def __call__(self, current: Token | None) -> Token:
         """Return another token than `current`.
@@ -72,7 +78,7 @@ class Renewal:
             SecretError: a secret can't be had.
 
         """
-        key = await self._key()
+        key = await self._named()
         token: Token | None = None
         try:
             async with AsyncExitStack() as held:
@@ -155,6 +161,10 @@ class Renewal:
 
     # -- the store -----------------------------------------------------------------------------------
 
+    async def _named(self) -> str:
+        self.stored_as = await self._key()
+        return self.stored_as
+
     def _another(self, known: Token | None, current: Token | None) -> Token | None:
         """Return `known` if it can be used and is not `current`."""
         if known is None or known.access_token in self._dead:
@@ -171,10 +181,14 @@ class Renewal:
         except StoreError as failure:
             self._warn(str(failure))
             return self._newest
+        return self._newer(stored)
+
+    def _newer(self, stored: Token | None) -> Token | None:
         newest = self._newest
         if stored is None or (self.unsaved and newest is not None and stored.obtained_at <= newest.obtained_at):
             return newest
-        self._newest, self.unsaved = stored, ""
+        if newest is None or stored.obtained_at >= newest.obtained_at:
+            self._newest, self.unsaved = stored, ""
         return stored
 
     async def _save(self, key: str, token: Token) -> None:

@@ -7,6 +7,8 @@ a task of its own that the one who asked first can't cancel. No lock is held whi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 
 from proxy.clock import Timer
 from proxy.errors import CountersignError, ProxyError, TokenEndpointDown
@@ -46,6 +48,7 @@ class TokenSource(Renewed):
         self._clock = tokens.clock
         self._random = tokens.random
         self._tell = tokens.warn
+        self._store = tokens.store
         self._refresh_before = refresh_before
         self._patience = patience
         self._get = Renewal(name, key, fetch, tokens)
@@ -56,6 +59,8 @@ class TokenSource(Renewed):
         self._is_used = False  # since it was got
         self._renewal: asyncio.Task[Token] | None = None
         self._timer: Timer | None = None
+        self._unwatch: Callable[[], None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         tokens.sources.append(self)
 
@@ -125,7 +130,7 @@ class TokenSource(Renewed):
     async def _another(self) -> Token:
         """Wait for a token that is not dead."""
         if self._renewal is None and self._rest.left:
-            await self._look_into_store()
+            await self._look()
             if token := self.valid():
                 return token
             if self._renewal is None and self._rest.left:
@@ -140,13 +145,15 @@ class TokenSource(Renewed):
 
     def _start(self) -> asyncio.Task[Token]:
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew(), name=f"renewal of {self.name}")
+            self._renewal = asyncio.create_task(self._renew(self._token), name=f"renewal of {self.name}")
             self._renewal.add_done_callback(self._ended)
         return self._renewal
 
-    async def _renew(self) -> Token:
+    async def _renew(self, current: Token | None) -> Token:
+        if self._unwatch is None and not self._is_closed:
+            self._unwatch = self._store.watch(self._changed)
         try:
-            token = await self._get(self._token)
+            token = await self._get(current)
         except ProxyError as failure:
             self._rest.begin(failure)
             self._warn(f"{failure.detail}; the token endpoint is left alone for {self._rest.left:.0f} s")
@@ -163,21 +170,37 @@ class TokenSource(Renewed):
             if not isinstance(failure, CountersignError):
                 self._warn(f"the renewal failed with {type(failure).__name__}")
 
-    async def _look_into_store(self) -> None:
-        """While resting: a login, or another process, may have put a token there."""
-        found = await self._get.look(self._token)
-        if found is not None and self._rest.left:
-            self._take(found)
-
     # -- what it has ---------------------------------------------------------------------------------
 
     def _take(self, token: Token) -> Token:
+        if token == self._token:
+            token = self._token  # the same as what was seen in the store: which was refused is told by identity
         self._token = token
         self._life = life(token, self._clock, self._refresh_before, self._random.random())
         self._is_used = False
         self._rest.end()
         self._set_timer()
         return token
+
+    # -- the store -----------------------------------------------------------------------------------
+
+    def _changed(self, name: str) -> None:
+        """Hear that a token in the store has changed: by a login, a command, another process, or this one."""
+        if name == self._get.stored_as and not self._is_closed:
+            look = asyncio.create_task(self._look_again(), name=f"look for the token of {self.name}")
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    async def _look_again(self) -> None:
+        with suppress(CountersignError):  # whoever needs a token will hear of it
+            await self._look()
+
+    async def _look(self) -> None:
+        """Take what others may have put into the store, unless something came up meanwhile."""
+        current = self._token
+        found = await self._get.look(current)
+        if found is not None and self._token is current:
+            self._take(found)
 
     # -- early ---------------------------------------------------------------------------------------
 
@@ -209,6 +232,10 @@ class TokenSource(Renewed):
         """As `Renewed.aclose`."""
         self._is_closed = True
         self._stop_timer()
+        if self._unwatch is not None:
+            self._unwatch()
+        for look in self._looks:
+            look.cancel()
         if self._renewal is not None:
             renewal = self._renewal
             await asyncio.wait([renewal], timeout=CLOSING)

@@ -28,13 +28,13 @@ async def admin(start: Start, api: DemoServer, monkeypatch: pytest.MonkeyPatch) 
     clients = []
 
     async def started(
-        routes: dict[str, Any] | None = None, credentials: dict[str, Any] | None = None
+        routes: dict[str, Any] | None = None, credentials: dict[str, Any] | None = None, **more: Any
     ) -> tuple[Running, httpx.AsyncClient]:
         table: dict[str, Any] = dict(demo.settings(api.url))
         routes = {**table["routes"], **(routes or {})}
         credentials = {**table["credentials"], **(credentials or {})}
         server = {"admin": "127.0.0.1:0", "admin_token": {"env": "ADMIN_TOKEN"}}
-        running = await start({**table, "server": server, "routes": routes, "credentials": credentials})
+        running = await start({**table, "server": server, "routes": routes, "credentials": credentials, **more})
         client = httpx.AsyncClient(base_url=running.admin_url.rstrip("/"), trust_env=False, verify=False)
         clients.append(client)
         return running, client

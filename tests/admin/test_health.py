@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from proxy import admin as pages
 from proxy.admin import problem
 from proxy.credentials import Scheme
 
-from .conftest import Admin
+from .conftest import TOKEN, Admin, call
 
 
 async def test_alive(admin: Admin) -> None:
@@ -22,7 +24,11 @@ async def test_alive(admin: Admin) -> None:
 async def test_ready_when_every_credential_can_be_had(admin: Admin) -> None:
     _, client = await admin()
     answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "routes": {}})
+    assert answer.status_code == 200
+    found = answer.json()
+    left = found["tokens"]["oauth2"]["expires_in"]
+    assert found == {"ready": True, "routes": {}, "tokens": {"oauth2": {"expires_in": left}}}
+    assert 1 <= left <= 10
 
 
 async def test_not_ready_says_which_credential_can_not_be_had(admin: Admin) -> None:
@@ -39,17 +45,16 @@ async def test_not_ready_says_which_credential_can_not_be_had(admin: Admin) -> N
     )
     answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {
-        "ready": False,
-        "routes": {
-            "broken": {
-                "credential": "missing",
-                "problem": "the environment variable NO_SUCH_VARIABLE is not set",
-            },
-            "inline": {
-                "credential": "bearer (inline)",
-                "problem": "the file /nowhere can't be read: No such file or directory",
-            },
+    found = answer.json()
+    assert not found["ready"]
+    assert found["routes"] == {
+        "broken": {
+            "credential": "missing",
+            "problem": "the environment variable NO_SUCH_VARIABLE is not set",
+        },
+        "inline": {
+            "credential": "bearer (inline)",
+            "problem": "the file /nowhere can't be read: No such file or directory",
         },
     }
 
@@ -64,7 +69,30 @@ async def test_not_ready_while_a_token_can_not_be_fetched(admin: Admin) -> None:
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert list(answer.json()["routes"]) == ["x"]
+    token = answer.json()["tokens"]["down"]
+    problem = "the token endpoint: The upstream refuses connections"
+    assert token == {"expires_in": None, "resting": token["resting"], "problem": problem}
+    assert 0 < token["resting"] <= 1
+    metrics = (await client.get("/metrics")).text
+    assert re.search(
+        r'^countersign_token_resting_until_seconds\{credential="down"\} 1\.\d+e\+09', metrics, re.MULTILINE
+    )
+    assert 'countersign_token_renewals_total{credential="down",outcome="unavailable"} 1.0' in metrics
+    found = (await client.get("/api/status", params={"token": TOKEN})).json()
+    (resting,) = (each for each in found["tokens"] if each["credential"] == "down")
+    assert (resting["expires"], resting["problem"]) == (None, token["problem"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", resting["resting_until"])
     assert "c4n4ry" not in answer.text
+
+
+async def test_a_store_that_can_not_be_written_is_told(admin: Admin, tmp_path: Path) -> None:
+    (tmp_path / "locked").write_text("a file where a folder should be")
+    running, client = await admin(tokens={"store": "file", "path": str(tmp_path / "locked" / "tokens.json")})
+    assert (await call(running, "/oauth2/hello")).status_code == 200
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)
+    assert "can't be" in answer.json()["tokens"]["oauth2"]["unsaved"]
+    assert "can't be" in answer.json()["store"]
 
 
 class Route:

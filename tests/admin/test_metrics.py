@@ -25,6 +25,8 @@ async def test_every_name_after_requests(admin: Admin) -> None:
         r"countersign_replays_total [1-9]",
         r"countersign_throttle_wait_seconds_total 0\.0",
         r'countersign_token_renewals_total\{credential="oauth2",outcome="success"\} [2-9]',
+        r'countersign_token_expires_in_seconds\{credential="oauth2"\} \d',
+        r'countersign_token_resting_until_seconds\{credential="oauth2"\} 0\.0',
         r'countersign_token_expires_at_seconds\{credential="oauth2"\} 1\.\d+e\+09',
     ):
         assert re.search(f"^{pattern}", answer.text, re.MULTILINE), pattern

@@ -35,6 +35,10 @@ async def test_what_listens_routes_credentials_and_counters(admin: Admin) -> Non
     }
     assert routes["oauth2"]["credential"] == "oauth2"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", routes["oauth2"]["token_expires"])
+    (token,) = found["tokens"]
+    assert (token["credential"], token["expires"]) == ("oauth2", routes["oauth2"]["token_expires"])
+    assert 0 <= token["expires_seconds"] <= 10
+    assert (token["resting_until"], token["problem"], token["unsaved"], found["store"]) == (None, None, None, None)
     assert found["requests"] == [{"route": "oauth2", "method": "GET", "status": "200", "count": 1}]
 
 

@@ -7,7 +7,8 @@ import pytest
 from proxy.errors import TokenEndpointDown
 from proxy.stores import Token
 from proxy.tokens import source as module
-from tests.doubles import settle
+from proxy.tokens.endpoint import Refused
+from tests.doubles import START, settle
 from tests.tokens.bench import Bench, down, failure, text
 
 # -- once ----------------------------------------------------------------------------------------------------
@@ -144,6 +145,83 @@ async def test_nobody_waits_longer_than_patience_has_it(bench: Bench) -> None:
     gate.set()
     await settle()
     assert (await text(bench.source.token()), len(bench.fetched)) == ("token-1", 1)
+
+
+# -- what others put into the store ---------------------------------------------------------------------------
+
+
+async def test_a_login_is_taken_up_at_once(bench: Bench) -> None:
+    await bench.source.token()
+    await bench.store.save("key", Token("of a login", None))
+    await settle()
+    assert bench.source.valid() == Token("of a login", None)
+    assert bench.fetched == [None]
+
+
+async def test_also_while_it_rests(bench: Bench) -> None:
+    bench.steps = [Refused("invalid_grant")]
+    await failure(bench.source.token())
+    await bench.store.save("key", Token("of a login", None))
+    await settle()
+    assert bench.source.valid() == Token("of a login", None)
+    assert bench.source.standing().resting_until is None
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [("another key", Token("of another", None)), ("key", Token("over", START - 1)), ("key", Token("token-1", None))],
+)
+async def test_what_is_another_s_or_over_or_dead_is_not(bench: Bench, name: str, token: Token) -> None:
+    serving = await bench.source.renew(await bench.source.token())
+    await bench.store.save(name, token)
+    await settle()
+    assert bench.source.valid() is serving
+
+
+async def test_its_own_saves_change_nothing(bench: Bench) -> None:
+    serving = await bench.source.token()
+    await bench.store.save("key", serving)
+    await settle()
+    assert bench.source.valid() is serving
+
+
+async def test_what_was_seen_before_a_renewal_does_not_replace_its_token(bench: Bench) -> None:
+    old = await bench.source.token()
+    loading, go_on = asyncio.Event(), asyncio.Event()
+    load = bench.store.load
+
+    async def slow(name: str) -> Token | None:
+        found = await load(name)
+        if not loading.is_set():
+            loading.set()
+            await go_on.wait()
+        return found
+
+    bench.store.load = slow  # type: ignore[method-assign]  # one that takes its time
+    await bench.store.save("key", Token("of a login", None))
+    await loading.wait()
+    await bench.store.forget("key")
+    new = await bench.source.renew(old)
+    go_on.set()
+    await settle()
+    assert (bench.source.valid(), new.access_token) == (new, "token-2")
+
+
+async def test_a_store_that_can_not_be_read_is_no_reason_to_stop(bench: Bench) -> None:
+    serving = await bench.source.token()
+    bench.store.broken = {"load"}
+    await bench.store.save("key", Token("of a login", None))
+    await settle()
+    assert (bench.source.valid(), bench.warnings) == (serving, [])
+
+
+async def test_who_has_ended_does_not_look(bench: Bench) -> None:
+    serving = await bench.source.token()
+    await bench.store.save("key", Token("of a login", None))
+    await bench.source.aclose()
+    await bench.store.save("key", Token("of another login", None))
+    await settle()
+    assert bench.source.current is serving
 
 
 # -- the end -------------------------------------------------------------------------------------------------
