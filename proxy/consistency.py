@@ -19,8 +19,8 @@ from proxy.mistakes import Mistake, nearest
 from proxy.transport.tls import TlsSettings, context
 from proxy.values import split_words
 
-# These are written as secrets, since they may come from the same places, but may be known.
-_IDENTIFIERS = frozenset({"app_id", "client_id", "installation_id", "key_file", "key_id", "username"})
+# These are written as secrets, since they may come from the same places, or name a file that holds one.
+_IDENTIFIERS = frozenset({"app_id", "client_id", "file", "installation_id", "key_file", "key_id", "username"})
 
 
 def references(table: Table) -> Iterator[Mistake]:

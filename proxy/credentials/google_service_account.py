@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
-from pydantic import TypeAdapter, model_validator
+from pydantic import model_validator
 
 from proxy import keys
 from proxy.credentials import Context, Scheme
@@ -22,7 +22,7 @@ from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_id_token
 from proxy.errors import SecretError
 from proxy.keys import SigningKey
-from proxy.secrets import SecretText, Source
+from proxy.secrets import Source, text_of_file
 from proxy.stores import Token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.settings import check_url
@@ -31,8 +31,6 @@ from proxy.values import Words
 LIFE = 3600  # seconds; the longest that Google takes
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _RIGHT = "right would be the JSON file that Google gives for a key of the account"
-
-_source: TypeAdapter[Source] = TypeAdapter(SecretText)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +60,7 @@ class GoogleServiceAccount(Renewable):
     @cached_property
     def source(self) -> Source:
         """The key file as a secret."""
-        return _source.validate_python({"file": str(self.key_file)})
+        return text_of_file(self.key_file)
 
     def secrets(self) -> Iterator[tuple[str, Source]]:
         """As `Credential.secrets`."""

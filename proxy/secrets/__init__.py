@@ -10,6 +10,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
@@ -197,4 +198,19 @@ def parse_secret(value: object) -> Source:
     raise ValueError(f"is not a secret ({'; '.join(mistakes)})")
 
 
-__all__ = ["SOURCES", "Secret", "SecretNumber", "SecretText", "Source", "is_secret_table", "kind_of", "parse_secret"]
+def text_of_file(file: Path) -> Source:
+    """Return a file of several lines as a secret, read again when it changes."""
+    return _with_lines(parse_secret({"file": str(file)}))
+
+
+__all__ = [
+    "SOURCES",
+    "Secret",
+    "SecretNumber",
+    "SecretText",
+    "Source",
+    "is_secret_table",
+    "kind_of",
+    "parse_secret",
+    "text_of_file",
+]

@@ -84,6 +84,14 @@ def api_key(place: str, at: str, **keys: Any) -> Case:
 
 FOLDER = Path(tempfile.mkdtemp())
 atexit.register(shutil.rmtree, FOLDER)
+
+
+def netrc_file() -> Path:
+    file = FOLDER / "netrc"
+    file.write_text(f"machine api.test login user password {SECRET}\n")
+    return file
+
+
 LOGIN = {"url": "https://api.test/login", "form": {"user": "me", "password": SECRET}}
 HMAC = {"type": "hmac", "secret": SECRET, "string_to_sign": "{secret}{target}{timestamp}"}
 CASES: dict[str, Case] = {
@@ -121,6 +129,7 @@ CASES: dict[str, Case] = {
     "exec": Case({"type": "exec", "command": ["echo", TOKEN]}, renews=True),
     "session": Case({"type": "session", "login": LOGIN}, ("Cookie",), renews=True),
     "session token": Case({"type": "session", "login": LOGIN, "token": "access_token"}, renews=True),
+    "netrc": Case({"type": "netrc", "file": str(netrc_file())}),
     "rotate": Case({"type": "rotate", "credentials": ["first", "second"]}, renews=True, turns=True),
     "python": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET}),
     "python other field": Case({"type": "python", "class": f"{__name__}:Header", "token": SECRET, "name": "X-Key"},
