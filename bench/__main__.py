@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import api
+from bench import api, backend
 from bench.contenders import Contender, Options, find
 from bench.environment import CACHE, MissingError, with_countersign
 from bench.machine import describe
@@ -28,7 +28,7 @@ _NEEDED = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 def main() -> None:
     """Measure what was asked for, and say what came out."""
     scenarios = {scenario.name: scenario for scenario in members("bench.scenarios", Scenario)}
-    kinds = {kind.name: kind for kind in members("bench.contenders", Contender)}
+    kinds = {kind.name: kind for kind in sorted(members("bench.contenders", Contender), key=_place)}
     options = _parser(list(scenarios), list(kinds)).parse_args()
     if lacking := [f"{name} (apt-get install {package})" for name, package in _NEEDED.items() if not find(name)]:
         sys.exit(f"missing: {', '.join(lacking)}")
@@ -44,12 +44,17 @@ def main() -> None:
     print(markdown(results))
 
 
+def _place(kind: type[Contender]) -> tuple[bool, str]:
+    return kind.name != "countersign", kind.name
+
+
 def _parser(scenarios: list[str], contenders: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Reverse proxies side by side.")
     parser.add_argument("--scenario", type=_choice(scenarios), default=scenarios, help=f"of {','.join(scenarios)}")
     parser.add_argument("--only", type=_choice(contenders), default=contenders, help=f"of {','.join(contenders)}")
     parser.add_argument("--seconds", type=float, default=5, help="of load in each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=60, help="of each event stream, one a second")
     parser.add_argument(
         "--python", default=sys.executable, help="the interpreter for Countersign, e.g. /usr/bin/python3.11"
     )
@@ -94,7 +99,8 @@ def _results(scenarios: list[Scenario], contenders: list[Contender], options: ar
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         upstream = stack.enter_context(api.serving(home / "api", core))
-        stage = Stage(home, core, options.seconds, upstream, "")
+        source = stack.enter_context(backend.serving(home / "backend", core))
+        stage = Stage(home, core, options.seconds, upstream, source, options.events)
         return [play(scenario, contenders, stage, options.rounds) for scenario in scenarios]
 
 

@@ -24,10 +24,15 @@ class Metric:
 
 
 METRICS = {
+    "elapsed": Metric("s", 3),
+    "used": Metric("CPU s", 3),
+    "growth": Metric("MiB more", 1),
+    "each": Metric("KiB each", 1),
+    "delay": Metric("p99 delay ms", 1),
     "cpu": Metric("CPU µs/request", 1),
     "rate": Metric("req/s"),
     "p50": Metric("p50 ms", 2),
     "p99": Metric("p99 ms", 2),
     "memory": Metric("MiB"),
-    "errors": Metric("socket errors"),
+    "errors": Metric("errors"),
 }

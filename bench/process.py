@@ -45,6 +45,15 @@ class Process:
         """Return the tree's resident memory in MiB, shared pages by their share (PSS)."""
         return sum(share(rollup) for each in self._tree if (rollup := _read(each, "smaps_rollup"))) / 1024
 
+    def forget_peak(self) -> None:
+        """Let what `peak` tells begin now."""
+        for each in self._tree:
+            Path(f"/proc/{each}/clear_refs").write_text("5")
+
+    def peak(self) -> float:
+        """Return the highest resident memory of the tree since `forget_peak`, in MiB."""
+        return sum(highest(status) for each in self._tree if (status := _read(each, "status"))) / 1024
+
     def end(self) -> None:
         """End the tree."""
         with suppress(ProcessLookupError):
@@ -65,6 +74,12 @@ def ticks(stat: str) -> int:
 def share(rollup: str) -> int:
     """Return the KiB that /proc/PID/smaps_rollup tells as the process's share."""
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def highest(status: str) -> int:
+    """Return the KiB that /proc/PID/status tells as the peak of the resident memory."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
@@ -135,4 +150,4 @@ def _last_line(log: Path) -> str:
 def said(*command: str) -> str:
     """Return the first line that a command prints, on either stream."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return done.stdout.partition("\n")[0].strip()
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "")

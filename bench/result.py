@@ -29,6 +29,8 @@ class Result:
     """A scenario's outcome.
 
     Attributes:
+        question: the metric that it is about.
+        base: the case that others are compared with.
         readings: by case, a reading for each round; all cases have as many.
         skipped: by case, why there are none.
 
@@ -36,6 +38,7 @@ class Result:
 
     name: str
     title: str
+    question: str
     base: str
     readings: Mapping[str, Sequence[Reading]]
     skipped: Mapping[str, str]
@@ -43,8 +46,9 @@ class Result:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of what was read, in order; the first is the scenario's question."""
-        return [name for name in METRICS if any(name in each[0] for each in self.readings.values())]
+        """Names of what was read, the question first."""
+        names = sorted(METRICS, key=lambda name: name != self.question)
+        return [name for name in names if any(name in each[0] for each in self.readings.values())]
 
     def median(self, case: str, metric: str) -> float | None:
         """Return the median over the rounds, or None if it was not read."""

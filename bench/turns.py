@@ -25,11 +25,13 @@ def play(scenario: Scenario, contenders: Sequence[Contender], stage: Stage, roun
                 turns[case.name] = stack.enter_context(scenario.ready(case, stage))
             except (StartError, LoadError) as failure:
                 skipped[case.name] = str(failure)
-        for _ in range(rounds):
+        for _ in range(min(rounds, scenario.most_rounds)):
             for name, turn in list(turns.items()):
                 try:
                     readings.setdefault(name, []).append(turn())
                 except (StartError, LoadError) as failure:
                     skipped[name] = str(failure)
                     del turns[name], readings[name]
-    return Result(scenario.name, scenario.title, scenario.base, readings, skipped, scenario.goals)
+    return Result(
+        scenario.name, scenario.title, scenario.question, scenario.base, readings, skipped, scenario.goals
+    )  # fmt: skip

@@ -11,7 +11,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,13 +27,15 @@ class Job:
     Attributes:
         credential: what is added to requests: ``bearer``, ``hmac`` or ``oauth2``.
         access_log: whether each request leaves a line in a file.
-        routes: how many there are; requests go to the last.
+        prefix: of the route that requests take; it is stripped.
+        routes: how many there are; the others have prefixes that nobody asks for.
         workers: how many processes serve.
 
     """
 
     credential: str = "bearer"
     access_log: bool = False
+    prefix: str = "/"
     routes: int = 1
     workers: int = 1
 
@@ -86,7 +88,7 @@ class Contender(ABC):
 
     def can(self, job: Job) -> bool:
         """Whether it can do `job` at all."""
-        return (job.credential, job.routes, job.workers) == ("bearer", 1, 1)
+        return replace(job, access_log=False) == PLAIN
 
     def about(self) -> str:
         """Return its version, as far as it tells."""

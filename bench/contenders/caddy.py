@@ -12,7 +12,8 @@ _CONFIG = """
   admin off
   auto_https off
 }}
-http://127.0.0.1:{site.port} {{
+http://:{site.port} {{
+  bind 127.0.0.1
   {log}
   reverse_proxy {site.api} {{
     header_up Authorization "Bearer {token}"

@@ -66,8 +66,8 @@ def _credential(site: Site, job: Job) -> str:
 
 
 def _routes(site: Site, job: Job) -> list[str]:
-    """Return a table for each route; all have a prefix, so that 1 and 500 differ in nothing else."""
+    names = {f"r{number}": f"/r{number}" for number in range(1, job.routes)} | {"api": job.prefix}
     return [
-        f'[routes.r{number}]\nprefix = "/r{number}"\nupstream = "http://{site.api}"\ncredential = "{job.credential}"\n'
-        for number in range(1, job.routes)
-    ] + [f'[routes.all]\nupstream = "http://{site.api}"\ncredential = "{job.credential}"\n']
+        f'[routes.{name}]\nprefix = "{prefix}"\nupstream = "http://{site.api}"\ncredential = "{job.credential}"\n'
+        for name, prefix in names.items()
+    ]

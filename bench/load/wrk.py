@@ -54,7 +54,7 @@ def parse(text: str) -> Outcome:
 
 
 def _percentile(name: str, text: str) -> float:
-    value, unit = _found(rf"^\s+{name}\s+([\d.]+)(us|ms|s|m)$", text).groups()
+    value, unit = _found(rf"^\s+{name}\s+([\d.]+)(us|ms|s|m)\s*$", text).groups()
     return float(value) / _UNITS[unit]
 
 

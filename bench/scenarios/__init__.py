@@ -24,8 +24,9 @@ class Stage:
         home: a folder for files.
         core: where the load runs.
         seconds: how long the load of a round lasts.
-        api: HOST:PORT of the API that costs the least (nginx).
-        slow_api: HOST:PORT of the one that can do more: event streams, uploads, tokens.
+        api: HOST:PORT of the API that costs the least, see `bench/api.py`.
+        backend: HOST:PORT of the one that can do more, see `bench/backend.py`.
+        events: how many each event stream has, one a second.
 
     """
 
@@ -33,7 +34,8 @@ class Stage:
     core: int
     seconds: float
     api: str
-    slow_api: str
+    backend: str
+    events: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Case:
 
         """
         home = Path(tempfile.mkdtemp(prefix=f"{self.contender.name}-", dir=stage.home))
-        return self.contender.started(home, self.job, api or stage.api, stage.slow_api)
+        return self.contender.started(home, self.job, api or stage.api, stage.backend)
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,19 @@ class Scenario(ABC):
     Attributes:
         name: what users choose it by.
         title: what it asks, for tables.
+        question: the metric that it is about.
         base: the case that others are compared with.
         goals: what shall come out.
+        most_rounds: how many are worth their time.
 
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    question: ClassVar[str] = "cpu"
     base: ClassVar[str] = "caddy"
     goals: ClassVar[tuple[Goal, ...]] = ()
+    most_rounds: ClassVar[int] = 1000
 
     @abstractmethod
     def cases(self, contenders: Sequence[Contender]) -> list[Case]:

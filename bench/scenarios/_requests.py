@@ -20,12 +20,14 @@ class Requests(Scenario):
     Attributes:
         job: what all of them do.
         connections: how many ask at once.
+        path: what is asked for.
         arguments: more of wrk's.
 
     """
 
     job: ClassVar[Job] = PLAIN
     connections: ClassVar[int] = 32
+    path: ClassVar[str] = "/"
     arguments: ClassVar[tuple[str, ...]] = ()
 
     def cases(self, contenders: Sequence[Contender]) -> list[Case]:
@@ -53,6 +55,6 @@ class Requests(Scenario):
 
     def _drive(self, process: Process, stage: Stage, seconds: float) -> wrk.Outcome:
         return wrk.drive(
-            f"http://127.0.0.1:{process.port}/",
+            f"http://127.0.0.1:{process.port}{self.path}",
             core=stage.core, seconds=seconds, connections=self.connections, arguments=self.arguments,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from bench.result import Result
 from bench.scenarios import Goal
 
 RESULT = Result(
-    "small", "small answers", "caddy",
+    "small", "small answers", "cpu", "caddy",
     {"countersign": [{"cpu": 50.0, "rate": 20000}], "caddy": [{"cpu": 100.0, "rate": 10000}]},
     {"envoy": "it ended: no such file"},
     (Goal("cpu", 0.9), Goal("cpu", 0.4), Goal("p99", 10, of=None)),

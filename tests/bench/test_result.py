@@ -8,7 +8,7 @@ from bench.result import Result
 from bench.scenarios import Goal
 
 RESULT = Result(
-    "small", "small answers", "caddy",
+    "small", "small answers", "cpu", "caddy",
     {
         # The machine is twice as slow in the second round; both feel it.
         "countersign": [{"cpu": 50.0, "errors": 0}, {"cpu": 100.0, "errors": 2}, {"cpu": 60.0, "errors": 0}],

@@ -32,6 +32,10 @@ def test_a_calm_run() -> None:
     assert parse(CALM) == Outcome(25821, 12889.04, 0.95, 1030.0, socket_errors=0, refusals=0)
 
 
+def test_seconds_have_a_space_behind_them() -> None:
+    assert parse(CALM.replace("1.03s", "1.03s ")).p99 == 1030.0
+
+
 def test_errors_are_summed_up() -> None:
     outcome = parse(STORMY)
     assert (outcome.socket_errors, outcome.refusals) == (4321, 17)

@@ -1,0 +1,4 @@
+-- wrk sends a body of 1 KiB with each request.
+wrk.method = "POST"
+wrk.body = string.rep("x", 1024)
+wrk.headers["Content-Type"] = "application/octet-stream"
