@@ -27,6 +27,7 @@ from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from proxy.stores import Store
 from proxy.tokens import Standing, Tokens
+from proxy.tokens.endpoint import CONNECT, TIMEOUT
 from proxy.transport import HTTP11Transport
 from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.origin import PREFIX, socket_of
@@ -34,8 +35,6 @@ from proxy.transport.outgoing import outgoing_proxy
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
 from proxy.values import is_loopback
-
-TOKEN_CONNECT, TOKEN_READ = 5.0, 10.0  # seconds, for token endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Generation:
         self.settings = settings
         self._clock = surroundings.clock
         self._random = surroundings.random
-        self._foreign = StockTransport(context, connect=TOKEN_CONNECT, read=TOKEN_READ)
+        self._foreign = StockTransport(context, connect=CONNECT, read=TIMEOUT)
         self._tokens = Tokens(
             store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn, surroundings.random
         )

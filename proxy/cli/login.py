@@ -135,7 +135,7 @@ async def in_browser(requests: TokenRequests, lines: Lines) -> Token:
         open_browser(url)
         return await _redeemed(authorization, callback, lines)
     finally:
-        await callback.aclose()
+        callback.close()
 
 
 async def _redeemed(authorization: Authorization, callback: Callback, lines: Lines) -> Token:

@@ -52,6 +52,7 @@ class OAuth2(ClientSettings, Renewable):
             raise ValueError(
                 f'grant "{self.grant}" with client_auth "{self.client_auth}" also needs {", ".join(missing)}'
             )
+        authentication.check(self)
         return self
 
     def build(self, context: Context) -> Scheme:

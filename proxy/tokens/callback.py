@@ -48,10 +48,11 @@ class Redirect:
 class Callback:
     """A listener for one redirect."""
 
-    def __init__(self, server: asyncio.Server, arrived: asyncio.Future[Redirect]) -> None:
-        self._server = server
-        self._arrived = arrived
-        self.port: int = server.sockets[0].getsockname()[1]
+    def __init__(self) -> None:
+        self._arrived: asyncio.Future[Redirect] = asyncio.get_running_loop().create_future()
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server
+        self.port: int
 
     @property
     def uri(self) -> str:
@@ -69,39 +70,37 @@ class Callback:
             CredentialError: the port is taken.
 
         """
-        arrived: asyncio.Future[Redirect] = asyncio.get_running_loop().create_future()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _serve(reader, writer, arrived)
-
+        made = cls()
         try:
-            server = await asyncio.start_server(serve, HOST, port, limit=LARGEST)
+            made._server = await asyncio.start_server(made._serve, HOST, port, limit=LARGEST)
         except OSError as failure:
             raise CredentialError(f"redirect_port {port} can't be had: {failure.strerror}") from None
-        return cls(server, arrived)
+        made.port = made._server.sockets[0].getsockname()[1]
+        return made
 
     async def redirect(self) -> Redirect:
         """Wait for the redirect."""
         return await self._arrived
 
-    async def aclose(self) -> None:
-        """Listen no more."""
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                head = await reader.readuntil(b"\r\n\r\n")
+            status, query = judge(head)
+            if status == HTTPStatus.OK and not self._arrived.done():
+                self._arrived.set_result(Redirect(query, writer))
+                return
+            await _answer(writer, HTTPStatus.NOT_FOUND if status == HTTPStatus.OK else status, _OTHER)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            writer.close()
+        self._clients.discard(writer)
+
+    def close(self) -> None:
+        """Listen no more; browsers keep connections open that they have no use for."""
         self._server.close()
-        await self._server.wait_closed()
-
-
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, arrived: asyncio.Future[Redirect]) -> None:
-    status: HTTPStatus
-    try:
-        async with asyncio.timeout(PATIENCE):
-            head = await reader.readuntil(b"\r\n\r\n")
-        status, query = judge(head)
-        if status == HTTPStatus.OK and not arrived.done():
-            arrived.set_result(Redirect(query, writer))
-            return
-        await _answer(writer, HTTPStatus.NOT_FOUND if status == HTTPStatus.OK else status, _OTHER)
-    except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        writer.close()
+        for writer in self._clients:
+            writer.close()
 
 
 def judge(head: bytes) -> tuple[HTTPStatus, str]:

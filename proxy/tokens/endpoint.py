@@ -20,6 +20,7 @@ from proxy.errors import CredentialError, TokenEndpointDown, UpstreamError
 from proxy.stores import Token
 from proxy.waiting import told_wait
 
+CONNECT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for the whole request
 LARGEST = 1 << 20  # bytes of an answer
 LONGEST_LIFE = 10 * 365 * 86400.0

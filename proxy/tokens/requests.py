@@ -14,12 +14,10 @@ from proxy.tokens import Client, Grant, Tokens
 from proxy.tokens.clients import ClientAuthentication
 from proxy.tokens.discovery import AuthorizationServer
 from proxy.tokens.dpop import Nonces, Prover
-from proxy.tokens.endpoint import TIMEOUT, Endpoint, Refused, Reply, TokenEndpoint
+from proxy.tokens.endpoint import CONNECT, TIMEOUT, Endpoint, Refused, Reply, TokenEndpoint
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import TlsSettings, context
-
-CONNECT = 5.0  # seconds
 
 Form = list[tuple[str, str]]
 MakeForm = Callable[[Client], Awaitable[dict[str, str]]]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import typing
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from tests.credentials.doubles import (
 )
 from tests.credentials.keys import PEM, key_file
 from tests.doubles import Script, answer
+from tests.tokens.doubles import private_jwk
 
 SECRET = "canary-9b2d"
 TOKEN = "canary-token"
@@ -117,6 +118,11 @@ CASES: dict[str, Case] = {
                         ("X-Signature",)),
     "oauth2 client_credentials": oauth2("client_credentials"),
     "oauth2 refresh_token": oauth2("refresh_token", refresh_token=SECRET),
+    "oauth2 dpop": replace(
+        oauth2("client_credentials", dpop=True), places=("Authorization", "DPoP"), turns=True
+    ),
+    "oauth2 token_exchange": oauth2("token_exchange", subject_token=SECRET),
+    "oauth2 jwt_bearer": oauth2("jwt_bearer", key=private_jwk(), client_auth="client_secret_jwt"),
     "oauth2 password": oauth2("password", username="user", password=SECRET, client_auth="post"),
     "fallback": Case({"type": "fallback", "credentials": ["first", "second"]}, renews=True),
     "jwt": Case({"type": "jwt", "key": SECRET}, renews=True, turns=True),
@@ -143,8 +149,8 @@ def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
 
-def issuer(count: int = 5) -> Script:
-    tokens = [json.dumps({"access_token": f"{TOKEN}-{number}"}).encode() for number in range(count)]
+def issuer(count: int = 5, kind: str = "Bearer") -> Script:
+    tokens = [json.dumps({"access_token": f"{TOKEN}-{number}", "token_type": kind}).encode() for number in range(count)]
     cookies = [(b"Set-Cookie", f"api_key={TOKEN}; Path=/".encode())]
     return Script(*(answer(200, cookies, token) for token in tokens))
 
@@ -159,7 +165,7 @@ def scheme(case: Case) -> Scheme:
 
 
 def made(table: dict[str, Any]) -> Scheme:
-    return build(table, issuer=issuer(), others=members())
+    return build(table, issuer=issuer(kind="DPoP" if table.get("dpop") else "Bearer"), others=members())
 
 
 async def shown(case: Case, scheme: Scheme, to: httpx.Request) -> httpx.Request:

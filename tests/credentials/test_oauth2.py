@@ -285,6 +285,7 @@ async def test_explaining_it_fetches_nothing_and_hides_what_may_be_in_the_url() 
         ({"client_id": None}, "also needs client_id"),
         ({"client_auth": "private_key_jwt"}, "also needs key"),
         ({"client_auth": "client_secret_jwt", "client_secret": None}, "also needs client_secret"),
+        ({"client_auth": "client_secret_jwt", "algorithm": "ES256"}, "right would be HS256, HS384 or HS512"),
         ({"client_auth": "tls"}, "also needs tls = { cert = …, key = … }"),
         ({"client_auth": "none", "client_id": None}, "also needs client_id"),
         ({"token_url": None}, "also needs token_url, or issuer"),
@@ -312,6 +313,8 @@ def test_mistakes_are_said_with_what_would_be_right(keys: dict[str, Any], says: 
 @pytest.mark.parametrize(
     "keys", [{"token_url": "http://127.0.0.1:1/t"}, {"token_url": "http://[::1]:1/t"}, {"token_url": "http://localhost/t"},
              {"token_url": "http://issuer.test/", "insecure": True}, {"token_url": None, "issuer": "https://issuer.test"},
+             {"client_auth": "client_secret_jwt", "algorithm": "HS512"},
+             {"client_auth": "client_secret_jwt", "algorithm": "ES256", "grant": "jwt_bearer", "key": "k"},
              {"grant": "token_exchange", "subject_token": "s", "client_auth": "none", "client_id": None}],
 )  # fmt: skip
 def test_these_are_none(keys: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.errors import CredentialError
 from proxy.tokens import callback as module
@@ -19,7 +21,7 @@ CANARY = "canary-cb"
 async def callback() -> AsyncIterator[Callback]:
     made = await Callback.open()
     yield made
-    await made.aclose()
+    made.close()
 
 
 async def sent(callback: Callback, content: bytes) -> bytes:
@@ -102,6 +104,23 @@ async def test_who_never_finishes_is_let_go(
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     with suppress(ConnectionError):  # more had been sent than was read
         assert await sent(callback, content) == b""
+
+
+async def test_a_browser_s_spare_connection_keeps_nobody_waiting() -> None:
+    callback = await Callback.open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", callback.port)
+    while not callback._clients:
+        await asyncio.sleep(0)
+    callback.close()
+    assert await reader.read() == b""
+    writer.close()
+
+
+@given(st.binary())
+def test_whatever_comes_is_judged(head: bytes) -> None:
+    status, query = judge(head)
+    assert status != 200
+    assert query == ""
 
 
 async def test_a_browser_that_has_gone_is_no_failure(callback: Callback) -> None:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from proxy.tokens import Client
+from proxy.tokens.settings import ClientSettings
 
 Identity = tuple[dict[str, str], dict[str, str]]
 
@@ -21,6 +22,15 @@ class ClientAuthentication(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
+
+    @classmethod  # noqa: B027  # most have nothing to say
+    def check(cls, settings: ClientSettings) -> None:
+        """See that keys which are all there go together.
+
+        Raises:
+            ValueError: they don't.
+
+        """
 
     @abstractmethod
     async def identify(self, client: Client) -> Identity:
