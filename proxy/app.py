@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 import httpx
 
 from proxy import places
-from proxy.admin import Admin, Facts, Problems, Workers, problems
+from proxy.admin import Admin, Common, Facts, Problems, Workers, problems
 from proxy.clock import Clock
 from proxy.config import Settings
 from proxy.credentials import Scheme
@@ -26,24 +25,10 @@ from proxy.generation import Generation, Surroundings
 from proxy.listeners import Listener
 from proxy.log import Log
 from proxy.metrics import Metrics
-from proxy.places import PROXY, Place
+from proxy.places import ADMIN, PROXY, Place
 from proxy.report import Report
 from proxy.stores import Setup, Store, open_store
 from proxy.transport.tls import forget as forget_contexts
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all processes that serve together have in common.
-
-    Attributes:
-        started: when they were, epoch seconds.
-        admin_token: of the admin listener, where none is configured.
-
-    """
-
-    started: float
-    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +80,10 @@ class App:
             random or Random(),  # noqa: S311  # jitter
             self.metrics.renewal,
             log.warning,
-            self.defect,  # jitter
+            log.defect,
         )
         self._listeners: dict[Place, Listener] = {}
+        self._shares: frozenset[int] = frozenset()
         self._ending: set[asyncio.Task[None]] = set()
         self._common = common or Common(self.clock.time())
         self._workers = workers
@@ -126,17 +112,22 @@ class App:
         quiet = ConnectionSettings(connections=64)
         self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None)
 
-    async def start(self) -> None:
+    async def start(self, listeners: dict[Place, Listener] | None = None, shares: Iterable[int] = (0,)) -> None:
         """Listen and serve.
+
+        Args:
+            listeners: those that have been bound for it, or None if it shall do so itself.
+            shares: of them, as `accept` wants them.
 
         Raises:
             CountersignError: an address or the store can't be had.
 
         """
         await self.open()
+        self._shares = frozenset(shares)
         try:
             self._admin_token = await self._admin_token_of(self._settings)
-            await self.listen(places.bind(places.wanted(self._settings)))
+            await self._listen(places.bind(places.wanted(self._settings)) if listeners is None else listeners)
         except BaseException:
             await self.aclose()
             raise
@@ -148,13 +139,17 @@ class App:
         except SecretError as failure:
             raise ConfigError(f"server.admin_token: {failure}") from None
 
-    async def listen(self, opened: dict[Place, Listener]) -> None:
-        """Serve those who come in by these addresses, too."""
+    async def _listen(self, opened: dict[Place, Listener]) -> None:
         self._listeners |= opened
-        for (role, _), listener in opened.items():
-            await listener.accept((self._server if role == PROXY else self._admin_server).protocol)
         self._now.mark_loops([each.entrance for each in self._listeners.values()])
         self._facts.listens = tuple(self.addresses)
+        await self.accept(self._shares)
+
+    async def accept(self, shares: Iterable[int]) -> None:
+        """Accept the clients of these shares of the addresses, and of no others."""
+        self._shares = frozenset(shares)
+        for (role, _), listener in self._listeners.items():
+            await listener.accept((self._server if role == PROXY else self._admin_server).protocol, self._shares)
 
     @property
     def addresses(self) -> list[str]:
@@ -200,14 +195,6 @@ class App:
         self.metrics.request(story, duration)
         self.log.request(story, duration)
 
-    def defect(self, failure: Exception) -> None:
-        """Log what nobody expected: where it happened, not what it said."""
-        trace = failure.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-        self.log.error("an unexpected exception; please report it", kind=type(failure).__name__, where=where)
-
     def _admin(self, settings: Settings) -> Admin:
         guard = Guard(allowed_hosts=settings.server.allowed_hosts)
         return Admin(guard, lambda: self._admin_token, self._facts)
@@ -216,16 +203,7 @@ class App:
 
     def report(self) -> Report:
         """Return what is true of it now."""
-        routes = self.routes
-        return Report(
-            self.metrics.families(),
-            1,
-            len(self._server.connections),
-            {route.name: expiry for route in routes if (expiry := route.scheme.expires_at()) is not None},
-            {route.name: route.exchange.gate.remaining() for route in routes},
-            self._now.standings(),
-            self._store.trouble() or "",
-        )
+        return self._now.report(self.metrics.families(), len(self._server.connections), self._store.trouble() or "")
 
     def _rests(self) -> list[tuple[str, float]]:
         return [(name, standing.resting_until or 0.0) for name, standing in self._now.standings().items()]
@@ -252,11 +230,11 @@ class App:
         except CountersignError as failure:
             for listener in opened.values():
                 listener.close()
-            self._facts.reloaded = f"failed: {failure}"
+            self.tell_of_reload(f"failed: {failure}")
             self.log.error(f"reload failed, the old configuration goes on: {failure}")  # noqa: G004  # takes texts
         else:
             await self.take_over(change, opened)
-            self._facts.reloaded = "done"
+            self.tell_of_reload("done")
             self.log.info("reloaded", routes=len(self.routes))
 
     async def stage(self, settings: Settings) -> Change:
@@ -287,11 +265,21 @@ class App:
         self._admin_token = change.admin_token
         for place in self._listeners.keys() - set(places.wanted(settings)):
             self._listeners.pop(place).close()
-        await self.listen(opened)
         self._server.forward = change.generation.gateway
+        await self._listen(opened)
         self._server.connections.settings = settings.server
         self._admin_server.forward = self._admin(settings)
         self._end_later(old, old_store if old_store is not change.store else None)
+
+    async def give_up(self, change: Change) -> None:
+        """Forget what will not be taken over."""
+        await change.generation.aclose()
+        if change.store is not self._store:
+            await change.store.aclose()
+
+    def tell_of_reload(self, outcome: str) -> None:
+        """Show on the status page what came of a reload."""
+        self._facts.reloaded = outcome
 
     def _end_later(self, old: Generation, store: Store | None) -> None:
         async def end() -> None:
@@ -320,9 +308,7 @@ class App:
 
     async def drain(self) -> None:
         """Accept nobody any more, and let what is in flight come to its end."""
-        for (role, _), listener in self._listeners.items():
-            if role == PROXY:
-                listener.close()
+        self.shut(PROXY)
         grace = self._settings.server.shutdown_grace
         end = asyncio.get_running_loop().time() + grace
         await self._server.connections.drain(grace)
@@ -330,10 +316,15 @@ class App:
             async with asyncio.timeout_at(end):
                 await self._now.settle()
 
+    def shut(self, *roles: str) -> None:
+        """Accept nobody any more who comes in these roles."""
+        for (role, _), listener in self._listeners.items():
+            if role in roles:
+                listener.close()
+
     async def aclose(self) -> None:
         """End."""
-        for listener in self._listeners.values():
-            listener.close()
+        self.shut(PROXY, ADMIN)
         self._server.connections.close()
         self._admin_server.connections.close()
         for task in self._ending:

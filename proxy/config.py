@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -43,9 +43,8 @@ def _admin(value: str) -> str:
     return value
 
 
-def _one(value: object) -> object:
-    return 1 if value == "1" else value  # as a variable has it
-
+# More would only be in each other's way; and sockets for all of them can be handed over at once.
+MOST_WORKERS = 128
 
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)]
 Hosts = Annotated[tuple[Host, ...], BeforeValidator(split_words)]
@@ -57,7 +56,7 @@ class ServerSettings(ConnectionSettings):
 
     listen: Addresses = ("127.0.0.1:8080",)
     admin: Annotated[str, AfterValidator(_admin)] = ADMIN
-    workers: Annotated[Literal[1], BeforeValidator(_one)] = 1
+    workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     shutdown_grace: Duration = 8.0
     allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()

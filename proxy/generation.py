@@ -25,6 +25,8 @@ from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
+from proxy.metrics import Family
+from proxy.report import Report
 from proxy.stores import Store
 from proxy.tokens import Standing, Tokens
 from proxy.tokens.endpoint import CONNECT, TIMEOUT
@@ -140,6 +142,19 @@ class Generation:
     def standings(self) -> dict[str, Standing]:
         """How the token of each credential stands that has one."""
         return {source.name: source.standing() for source in self._tokens.sources}
+
+    def report(self, families: tuple[Family, ...], connections: int, trouble: str) -> Report:
+        """Return what is true of the process that it serves; the arguments are what is not its own to know."""
+        routes = self.gateway.table.routes
+        return Report(
+            families,
+            1,
+            connections,
+            {route.name: expiry for route in routes if (expiry := route.scheme.expires_at()) is not None},
+            {route.name: route.exchange.gate.remaining() for route in routes},
+            self.standings(),
+            trouble,
+        )
 
     def mark_loops(self, own: Collection[Entrance]) -> None:
         """Note which upstreams are this very process, that listens at `own`."""

@@ -1,4 +1,4 @@
-"""The life of a process that serves alone: the signals that reload and end it."""
+"""The life of a process that serves alone: what is said when it begins, the signals that reload and end it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import signal
 from collections.abc import Callable
 
 from proxy.app import App
+from proxy.config import Settings
+from proxy.errors import CountersignError
+from proxy.log import Log
+from proxy.mistakes import dotted
 
 
 async def serve_until_signal(app: App, ready: Callable[[], None] = lambda: None) -> None:
@@ -40,3 +44,12 @@ async def _reload_when(wanted: asyncio.Event, app: App) -> None:
         await wanted.wait()
         wanted.clear()
         await app.reload()
+
+
+async def warn_of_secrets(settings: Settings, log: Log) -> None:
+    """Tell at start what would fail later, without asking any token endpoint."""
+    for path, source in settings.secrets():
+        try:
+            await source.get()
+        except CountersignError as failure:
+            log.warning(f"{dotted(path)}: {failure}")  # noqa: G004  # this log takes texts

@@ -178,6 +178,14 @@ class Log:
         """Say what went wrong."""
         self._logger.error(text, **fields)
 
+    def defect(self, failure: BaseException) -> None:
+        """Tell what nobody expected: where it happened, not what it said."""
+        trace = failure.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        self.error("an unexpected exception; please report it", kind=type(failure).__name__, where=where)
+
     def request(self, story: Story, duration: float) -> None:
         """Tell a request in one line; `duration` in seconds."""
         if not self._requests:

@@ -221,15 +221,3 @@ async def test_what_is_under_way_is_cut_short_when_the_end_is_wanted_at_once() -
             await ending
         with pytest.raises(httpx.HTTPError):
             await request
-
-
-async def test_a_defect_is_told_by_its_place_and_not_by_its_text() -> None:
-    lines = io.StringIO()
-    app = App(settings(), Log(lines, "json"))
-    try:
-        raise RuntimeError("s3cret")
-    except RuntimeError as failure:
-        app.defect(failure)
-    assert "RuntimeError" in lines.getvalue()
-    assert "test_app.py" in lines.getvalue()
-    assert "s3cret" not in lines.getvalue()

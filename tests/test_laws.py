@@ -39,6 +39,7 @@ LAYERS = (
     ("proxy.generation", "proxy.places"),
     ("proxy.app",),
     ("proxy.life",),
+    ("proxy.workers",),
     ("proxy.cli",),
     ("proxy.__main__",),
 )  # fmt: skip

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from proxy.app import App
-from proxy.life import serve_until_signal
+from proxy.config import load
+from proxy.life import serve_until_signal, warn_of_secrets
 from proxy.log import Log
 from tests.doubles import raw_server, read_head
 from tests.test_app import Reloading, get, settings
@@ -53,3 +54,13 @@ async def test_sighup_reloads() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     async with asyncio.timeout(5):
         await serving
+
+
+async def test_secrets_that_are_missing_are_told_at_start() -> None:
+    credential = {"type": "bearer", "token": {"env": "NO_SUCH_VARIABLE"}}
+    routes = {"a.b": {"upstream": "https://x", "credential": credential}}
+    lines = io.StringIO()
+    await warn_of_secrets(load(overrides={"routes": routes}, use_file=False), Log(lines, "human"))
+    assert 'warning: routes."a.b".credential.token: the environment variable NO_SUCH_VARIABLE is not set\n' in (
+        lines.getvalue()
+    )

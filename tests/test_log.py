@@ -237,3 +237,14 @@ def best(function: Callable[[], None]) -> float:
             function()
         found = min(found, (time.perf_counter() - began) / 50)
     return found
+
+
+def test_a_defect_is_told_by_its_place_and_not_by_its_text() -> None:
+    lines = io.StringIO()
+    try:
+        raise RuntimeError("s3cret")
+    except RuntimeError as failure:
+        Log(lines, "json").defect(failure)
+    assert "RuntimeError" in lines.getvalue()
+    assert "test_log.py" in lines.getvalue()
+    assert "s3cret" not in lines.getvalue()

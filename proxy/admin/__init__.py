@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs
 
@@ -33,6 +34,20 @@ from proxy.report import Report
 Problems = Mapping[str, str]
 """Why a route's credential can't be had, by the route's name."""
 PATIENCE = 10.0  # seconds for all credentials together
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all processes that serve together have in common.
+
+    Attributes:
+        started: when they were, epoch seconds.
+        admin_token: of the admin listener, where none is configured.
+
+    """
+
+    started: float
+    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
 
 class Workers(Protocol):
@@ -167,4 +182,4 @@ class Admin:
             )
 
 
-__all__ = ["Admin", "Facts", "Page", "Problems", "Workers", "credential_name", "problem", "problems"]
+__all__ = ["Admin", "Common", "Facts", "Page", "Problems", "Workers", "credential_name", "problem", "problems"]

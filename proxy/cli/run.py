@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -15,14 +16,15 @@ from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
-from proxy.errors import ConfigError, CountersignError
+from proxy.errors import ConfigError
 from proxy.layers import Table
-from proxy.life import serve_until_signal
+from proxy.life import serve_until_signal, warn_of_secrets
 from proxy.listeners import kind
 from proxy.log import Format, Log
-from proxy.mistakes import dotted
 from proxy.places import own
 from proxy.secrets import is_secret_table
+from proxy.workers.supervisor import Supervisor
+from proxy.workers.worker import Assignment, Worker
 
 _REFERENCES = "env:NAME, file:PATH or cmd:COMMAND"
 
@@ -131,7 +133,29 @@ def command(
         return load(config, overrides, use_file=to is None)
 
     log = Log(form=log_format, colours=in_colour(), requests=access_log)
-    run_loop(serve(App(reread(), log, reread=reread), log))
+    settings = reread()
+    if settings.server.workers == 1:
+        run_loop(serve(App(settings, log, reread=reread), log))
+    else:
+        supervise(settings, log, reread)
+
+
+def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> None:
+    """Serve with several processes until a signal ends them.
+
+    Raises:
+        CountersignError: they could not start.
+
+    """
+    if not hasattr(os, "fork"):
+        raise ConfigError("server.workers: this system can't fork processes; right would be 1")
+    _loop_factory()  # imported once, for all of them
+
+    def work(assignment: Assignment) -> None:
+        run_loop(Worker(assignment, log).run())
+
+    log.take_over_stdlib()
+    Supervisor(settings, log, reread=reread, work=work, announce=announce).run()
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
@@ -168,7 +192,7 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
         guide(app.addresses[0])
 
     # Beside the serving: a secret's command may take its time, and signals must not wait for it.
-    warning = asyncio.create_task(warn_of_secrets(app, log), name="secrets")
+    warning = asyncio.create_task(warn_of_secrets(app.settings, log), name="secrets")
     try:
         await serve_until_signal(app, ready)
     finally:
@@ -187,12 +211,3 @@ def announce(settings: Settings, addresses: Sequence[str], status_url: str | Non
     if status_url:
         lines.append(f"status page: {status_url}")
     click.echo("\n".join(lines), err=True)
-
-
-async def warn_of_secrets(app: App, log: Log) -> None:
-    """Tell at start what would fail later, without asking any token endpoint."""
-    for path, source in app.settings.secrets():
-        try:
-            await source.get()
-        except CountersignError as failure:
-            log.warning(f"{dotted(path)}: {failure}")  # noqa: G004  # this log takes texts

@@ -84,12 +84,14 @@ class Listener(ABC):
         for share in self._servers.keys() - wanted:
             self._servers.pop(share).close()
         for share in wanted - self._servers.keys():
-            # A duplicate, since the end of serving closes it.
-            self._servers[share] = await self._serve(factory(self.entrance), self.sockets[share].dup())
+            # A duplicate, since the end of serving closes it. Kept before it serves: it must not go on unknown to
+            # `close` if whoever called this is cancelled meanwhile.
+            self._servers[share] = await self._server(factory(self.entrance), self.sockets[share].dup())
+            await self._servers[share].start_serving()
 
     @abstractmethod
-    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
-        """Return a server that accepts from `sock`."""
+    async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+        """Return a server that will accept from `sock`."""
 
     def close(self) -> None:
         """Accept nobody any more; those who are in stay."""

@@ -85,8 +85,9 @@ class Tcp(Listener):
             sockets += [_listening(address, family, where, reuse_port=True) for _ in range(1, shares)]
         return cls(address, sockets)
 
-    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=BACKLOG)
+    async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(protocol, sock=sock, backlog=BACKLOG, start_serving=False)
 
     @property
     def shown(self) -> str:

@@ -73,9 +73,9 @@ class Unix(Listener):
             ) from None
         return bound
 
-    async def _serve(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
+    async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG, **_KEEP_NAME)
+        return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG, start_serving=False, **_KEEP_NAME)
 
     @property
     def shown(self) -> str:

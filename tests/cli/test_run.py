@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import signal
 import sys
 import urllib.request
@@ -15,10 +14,9 @@ from typing import Any
 import pytest
 
 from proxy.app import App
-from proxy.cli.run import announce, reference, run_loop, settings_of_flags, warn_of_secrets
+from proxy.cli.run import announce, reference, run_loop, settings_of_flags
 from proxy.config import load
 from proxy.errors import ConfigError
-from proxy.log import Log
 from tests.conftest import Start
 
 from .conftest import Run, line_with, process
@@ -132,16 +130,6 @@ async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsy
 async def test_without_an_admin_listener_there_is_no_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     say((await start({"routes": {"a": {"upstream": "https://x"}}})).app)
     assert "status page" not in capsys.readouterr().err
-
-
-async def test_secrets_that_are_missing_are_told_at_start(start: Start) -> None:
-    credential = {"type": "bearer", "token": {"env": "NO_SUCH_VARIABLE"}}
-    running = await start({"routes": {"a.b": {"upstream": "https://x", "credential": credential}}})
-    lines = io.StringIO()
-    await warn_of_secrets(running.app, Log(lines, "human"))
-    assert 'warning: routes."a.b".credential.token: the environment variable NO_SUCH_VARIABLE is not set\n' in (
-        lines.getvalue()
-    )
 
 
 # -- processes ---------------------------------------------------------------------------------------------

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.clock import Clock
 from tests.conftest import Running, Start
+from tests.journeys.processes import ROOT, Process, Run
+from tests.journeys.wires import HEAD as HEAD  # for the journeys
 from tests.journeys.wires import Api, Line, Message, Step
 
 TOKEN = "the-secret-token"
 BEARER = {"type": "bearer", "token": TOKEN}
-HEAD = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class House:
@@ -113,3 +117,38 @@ async def lead(start: Start) -> AsyncIterator[Build]:
 async def house(build: Build) -> House:
     """The usual one."""
     return await build()
+
+
+# -- processes -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Run]:
+    """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test."""
+    processes: list[Process] = []
+
+    async def ran(*arguments: str, env: dict[str, str] | None = None) -> Process:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
+        made = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", *arguments),
+            env={
+                **inherited, "PYTHONPATH": str(ROOT), "COUNTERSIGN_SERVER__ADMIN": "127.0.0.1:0", "NO_COLOR": "1",
+                "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), **(env or {}),
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL,
+            cwd=tmp_path,
+        )  # fmt: skip
+        processes.append(Process(made))
+        return processes[-1]
+
+    yield ran
+    for process in processes:
+        await process.aclose()
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with Api() as made:
+        yield made

@@ -3,140 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import socket
 import stat
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-import proxy
-from tests.journeys.conftest import HEAD
-from tests.journeys.wires import OK, PATIENCE, Api, Line, Message, answer, closing
-
-CANARY = "Zanary-7f3e-secret"
-TOKEN = {"TOKEN": CANARY}
-ROOT = Path(proxy.__file__).parent.parent
-
-
-class Process:
-    """``countersign`` in a process of its own.
-
-    Attributes:
-        said: what it has said so far on stderr, and once it has ended on stdout.
-
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.said = ""
-        self.out = ""
-        self._lines: list[Line] = []
-
-    async def says(self, pattern: str) -> re.Match[str]:
-        """Wait until it says something on stderr."""
-        assert self.process.stderr
-        async with asyncio.timeout(PATIENCE * 2):
-            while not (found := re.search(pattern, self.said)):
-                line = await self.process.stderr.readline()
-                assert line, f"it ended, and said:\n{self.said}"
-                self.said += line.decode()
-        return found
-
-    async def port(self) -> int:
-        return int((await self.says(r"listening on http://127\.0\.0\.1:(\d+)"))[1])
-
-    async def admin(self) -> tuple[int, str]:
-        """Port and token of the status page."""
-        found = await self.says(r"status page: http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
-        return int(found[1]), found[2]
-
-    async def connect(self, port: int) -> Line:
-        line = Line(*await asyncio.open_connection("127.0.0.1", port))
-        self._lines.append(line)
-        return line
-
-    async def ask(self, request: bytes = HEAD, port: int = 0) -> Message:
-        client = await self.connect(port or await self.port())
-        await client.send(request)
-        return await client.answer()
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    async def ends(self) -> int:
-        """Wait for its end; return its exit code."""
-        assert self.process.stderr
-        assert self.process.stdout
-        async with asyncio.timeout(PATIENCE * 2):
-            out, err = await asyncio.gather(self.process.stdout.read(), self.process.stderr.read())
-            code = await self.process.wait()
-        self.said += err.decode()
-        self.out += out.decode()
-        assert "Traceback" not in self.said + self.out
-        return code
-
-    async def aclose(self) -> None:
-        for line in self._lines:
-            line.reset()
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.communicate()
-
-
-Run = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def run(tmp_path: Path) -> AsyncIterator[Run]:
-    """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test."""
-    processes: list[Process] = []
-
-    async def ran(*arguments: str, env: dict[str, str] | None = None) -> Process:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
-        made = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", *arguments),
-            env={
-                **inherited, "PYTHONPATH": str(ROOT), "COUNTERSIGN_SERVER__ADMIN": "127.0.0.1:0", "NO_COLOR": "1",
-                "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), **(env or {}),
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            stdin=asyncio.subprocess.DEVNULL,
-            cwd=tmp_path,
-        )  # fmt: skip
-        processes.append(Process(made))
-        return processes[-1]
-
-    yield ran
-    for process in processes:
-        await process.aclose()
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    async with Api() as made:
-        yield made
-
-
-def run_to(api: Api, *more: str) -> tuple[str, ...]:
-    return ("run", "--to", api.url, "--bearer", "env:TOKEN", "--listen", "127.0.0.1:0", *more)
-
-
-class Held:
-    """A step that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-
-    async def __call__(self, _: Message, line: Line) -> None:
-        await self.go_on.wait()
-        await line.send(OK)
-
+from tests.journeys.processes import CANARY, TOKEN, Held, Run, page, run_to
+from tests.journeys.wires import HEAD, OK, PATIENCE, Api, Line, answer, closing
 
 # -- life and death ------------------------------------------------------------------------------------
 
@@ -321,8 +197,8 @@ async def test_a_secret_shows_nowhere(run: Run, api: Api) -> None:
         request = HEAD.replace(b"/x", target, 1)
         seen = await process.ask(request.replace(b"\r\n\r\n", f"\r\nCookie: {CANARY}\r\n\r\n".encode()), port)
         assert CANARY.encode() not in seen.raw + seen.body
-    for page in (b"/", b"/metrics", b"/readyz", b"/healthz", b"/api/status"):
-        shown = await process.ask(HEAD.replace(b"/x", page + b"?token=" + token.encode(), 1), admin)
+    for path in (b"/", b"/metrics", b"/readyz", b"/healthz", b"/api/status"):
+        shown = await process.ask(HEAD.replace(b"/x", path + b"?token=" + token.encode(), 1), admin)
         assert shown.status == 200
         assert CANARY.encode() not in shown.body
     command_line = Path(f"/proc/{process.process.pid}/cmdline")
@@ -335,10 +211,6 @@ async def test_a_secret_shows_nowhere(run: Run, api: Api) -> None:
 
 
 # -- the admin listener --------------------------------------------------------------------------------
-
-
-def page(path: str, *lines: str, host: str = "localhost") -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines]).encode() + b"\r\n\r\n"
 
 
 async def test_the_admin_listener_tells_those_who_may_know(run: Run, api: Api) -> None:

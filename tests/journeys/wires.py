@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PATIENCE = 10.0  # seconds that anything may take before the test fails
+HEAD = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 Fields = list[tuple[bytes, bytes]]

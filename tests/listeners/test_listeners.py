@@ -79,6 +79,17 @@ def test_an_entrance_is_told_apart_by_its_name() -> None:
     assert Entrance("a", 1) == Entrance("a", 1) != Entrance("b", 1)
 
 
+async def test_who_is_cancelled_while_it_begins_to_accept_leaves_nobody_who_does(address: str) -> None:
+    listener = kind(address).bind(address)
+    beginning = asyncio.create_task(listener.accept(lambda entrance: Greeter))
+    await asyncio.sleep(0)
+    beginning.cancel()
+    await asyncio.gather(beginning, return_exceptions=True)
+    listener.close()
+    with pytest.raises(OSError):  # noqa: PT011  # refused, or no such file
+        await greeting(listener)
+
+
 # -- several processes -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,337 @@
+"""The supervisor: binds the addresses, starts the workers, starts those anew that die, and passes signals on."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from proxy import places
+from proxy.admin import Common
+from proxy.clock import Clock
+from proxy.config import Settings
+from proxy.errors import ConfigError, CountersignError
+from proxy.listeners import Listener
+from proxy.log import Log
+from proxy.places import Place
+from proxy.workers import (
+    Accept,
+    Answer,
+    Ask,
+    Drain,
+    End,
+    Failed,
+    Leaving,
+    Outcome,
+    Ready,
+    Staged,
+    TakenOver,
+)
+from proxy.workers.channel import pair
+from proxy.workers.child import SIGNALS, Child, Closeable, fork
+from proxy.workers.inquiry import Inquiries
+from proxy.workers.reload import Reload
+from proxy.workers.worker import Assignment
+
+STEADY = 60.0  # seconds: who has lived that long has not died of its start
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds
+END_PATIENCE = 5.0  # seconds for what should end by itself, over its grace
+
+
+class StartError(CountersignError):
+    """The workers can't be started."""
+
+
+def pause(deaths: int) -> float:
+    """Return the seconds until a worker is started again that has died so many times in a row."""
+    return 0.0 if deaths <= 1 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (deaths - 2))
+
+
+class Supervisor:
+    """The process.
+
+    Args:
+        settings: the first configuration.
+        log: what it says.
+        reread: reads the configuration again, for a reload.
+        work: the life of a worker.
+        announce: told settings, addresses and the status page's URL once all workers serve.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        *,
+        reread: Callable[[], Settings],
+        work: Callable[[Assignment], None],
+        announce: Callable[[Settings, list[str], str | None], None],
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._reread = reread
+        self._work = work
+        self._announce = announce
+        self._count = settings.server.workers
+        self._clock = Clock()
+        self._common = Common(self._clock.time())
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[Place, Listener] = {}
+        self._children: list[Child] = []
+        self._due = dict.fromkeys(range(self._count), 0.0)  # when to start which, monotonic seconds
+        self._deaths = dict.fromkeys(range(self._count), 0)
+        self._inquiries = Inquiries(self._serving, self._clock.monotonic)
+        self._numbers = itertools.count(1)
+        self._reload: Reload | None = None
+        self._reload_wanted = False
+        self._outcome = ""  # of the last reload
+        self._announced = False
+        self._end_by: float | None = None  # monotonic seconds, once it is ending
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second one ends at once. SIGHUP reloads.
+
+        Raises:
+            CountersignError: an address can't be had, or a worker could not start.
+
+        """
+        self._listeners = places.bind(places.wanted(self._settings), self._count)
+        # What is there now is there for good; the collector would only make the workers copy it.
+        gc.collect()
+        gc.freeze()
+        with _signals() as signals:
+            self._selector.register(signals, selectors.EVENT_READ)
+            try:
+                while self._end_by is None or self._children:
+                    self._turn(signals)
+            finally:
+                self._close()
+
+    def _turn(self, signals: socket.socket) -> None:
+        """Do what is due, and wait for the next signal, message or moment."""
+        self._start_those_due()
+        self._begin_reload()
+        for child in self._children:
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.has_backlog else 0)
+            self._selector.modify(child.channel.socket, wanted, child)
+        for key, _ in self._selector.select(self._patience()):
+            if key.data is None:
+                self._heed(signals.recv(64))
+            else:
+                key.data.channel.flush()
+                self._hear(key.data)
+        self._expire()
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do without having been told; None if there is nothing."""
+        moments = [self._inquiries.deadline, self._end_by]
+        if self._reload is not None:
+            moments.append(self._reload.deadline)
+        elif self._end_by is None:
+            moments += self._due.values()
+        known = [moment for moment in moments if moment is not None]
+        return max(0.0, min(known) - self._clock.monotonic()) if known else None
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        self._inquiries.expire()
+        if self._reload is not None and now >= self._reload.deadline:
+            self._reload.expire(now)
+            self._see_to_reload()
+        if self._end_by is not None and now >= self._end_by:
+            for child in self._children:
+                child.kill()
+            self._end_by = now + END_PATIENCE
+
+    def _close(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.bury()
+        for listener in self._listeners.values():
+            listener.close()
+        self._selector.close()
+
+    # -- workers -------------------------------------------------------------------------------------
+
+    def _serving(self) -> list[Child]:
+        return [child for child in self._children if child.serves]
+
+    def _start_those_due(self) -> None:
+        """Start workers; during a reload none, since it is not known yet with which configuration."""
+        now = self._clock.monotonic()
+        if self._reload is None and self._end_by is None:
+            for share in [share for share, moment in self._due.items() if moment <= now]:
+                del self._due[share]
+                self._start(share)
+
+    def _start(self, share: int) -> None:
+        ours, theirs = pair()
+        assignment = Assignment(
+            share, self._settings, self._listeners, self._common, theirs, first=share == 0 and not self._announced
+        )
+        strangers: list[Closeable] = [self._selector, ours, *(child.channel for child in self._children)]
+        pid = fork(lambda: self._work(assignment), self._log, strangers)
+        theirs.close()
+        child = Child(share, pid, ours, self._clock.monotonic())
+        self._children.append(child)
+        self._selector.register(ours.socket, selectors.EVENT_READ, child)
+        if self._announced:
+            self._log.info("a worker is started again", worker=share + 1, pid=pid)
+
+    def _share_out(self) -> None:
+        """See that somebody accepts the clients of every share: its own worker, or else another one."""
+        serving = self._serving()
+        accepts = {child: {child.share} for child in serving}
+        orphans = sorted(set(range(self._count)).difference(*accepts.values()))
+        for orphan, child in zip(orphans, itertools.cycle(serving)):  # one of them never ends
+            accepts[child].add(orphan)
+        for child, shares in accepts.items():
+            if child.accepts != shares:
+                child.accepts = frozenset(shares)
+                child.say(Accept(child.accepts))
+
+    def _bury(self, child: Child) -> None:
+        how = child.bury()
+        self._children.remove(child)
+        self._inquiries.bury(child)
+        if self._reload is not None:
+            self._reload.bury(child)
+            self._see_to_reload()
+        if self._end_by is not None:
+            return
+        if not self._announced:
+            raise StartError(f"a worker {how or 'ended'} at its start")
+        self._mourn(child, child.failure or how or "has left")
+        self._share_out()
+
+    def _mourn(self, child: Child, how: str) -> None:
+        now = self._clock.monotonic()
+        deaths = 1 if now - child.born >= STEADY else self._deaths[child.share] + 1
+        self._deaths[child.share] = deaths
+        self._due[child.share] = now + pause(deaths)
+        self._log.error(f"a worker {how}", worker=child.share + 1, pid=child.pid, pause=pause(deaths))  # takes texts
+
+    # -- what it hears -------------------------------------------------------------------------------
+
+    def _hear(self, child: Child) -> None:
+        for message, _ in child.channel.receive():
+            self._take(child, message)
+        if child.channel.ended:
+            self._selector.unregister(child.channel.socket)
+            self._bury(child)
+
+    def _take(self, child: Child, message: object) -> None:
+        match message:
+            case Ready():
+                self._welcome(child)
+            case Failed(text, usage):
+                if not self._announced and self._end_by is None:
+                    raise ConfigError(text) if usage else StartError(text)
+                child.failure = f"could not start: {text}"
+            case Ask():
+                self._inquiries.ask(child, message)
+            case Answer():
+                self._inquiries.answer(child, message)
+            case Staged() | TakenOver():
+                if self._reload is not None:
+                    self._reload.answer(child, message)
+                    self._see_to_reload()
+            case Leaving():
+                child.leaving = True
+                self._share_out()
+
+    def _welcome(self, child: Child) -> None:
+        child.ready = True
+        if self._outcome:
+            child.say(Outcome(self._outcome))
+        if self._announced:
+            self._share_out()
+        elif len(self._serving()) == self._count:
+            self._announced = True
+            self._share_out()
+            token = self._common.admin_token
+            url = places.status_url(self._listeners, self._settings, token)
+            self._announce(self._settings, places.shown(self._listeners), url)
+
+    def _heed(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGHUP:
+                self._reload_wanted = True
+            elif self._end_by is None:
+                self._drain()
+            else:
+                self._tell_all(End())
+                self._end_by = self._clock.monotonic() + END_PATIENCE
+
+    def _tell_all(self, message: object) -> None:
+        for child in self._children:
+            child.say(message)
+
+    def _drain(self) -> None:
+        self._log.info("stopping", workers=len(self._children))
+        self._end_by = self._clock.monotonic() + self._settings.server.shutdown_grace + END_PATIENCE
+        self._tell_all(Drain() if self._announced else End())
+        for listener in self._listeners.values():
+            listener.close()
+
+    # -- reload --------------------------------------------------------------------------------------
+
+    def _begin_reload(self) -> None:
+        """Begin one if it is wanted and everybody is there."""
+        everybody = len(self._serving()) == len(self._children) and self._announced
+        if not self._reload_wanted or self._reload is not None or not everybody or self._end_by is not None:
+            return
+        self._reload_wanted = False
+        try:
+            settings = self._reread()
+            new = [place for place in places.wanted(settings) if place not in self._listeners]
+            opened = places.bind(new, self._count)
+        except CountersignError as failure:
+            self._tell_of_reload(str(failure))
+            return
+        now = self._clock.monotonic()
+        self._reload = Reload(next(self._numbers), settings, opened, self._serving(), now)
+        self._see_to_reload()
+
+    def _see_to_reload(self) -> None:
+        reload = self._reload
+        if reload is None or not reload.over:
+            return
+        self._reload = None
+        if not reload.failure:
+            self._settings = reload.settings
+            for place in self._listeners.keys() - set(places.wanted(self._settings)):
+                self._listeners.pop(place).close()
+            self._listeners |= reload.opened
+        self._tell_of_reload(reload.failure)
+
+    def _tell_of_reload(self, failure: str) -> None:
+        self._outcome = f"failed: {failure}" if failure else "done"
+        self._tell_all(Outcome(self._outcome))
+        if failure:
+            self._log.error(f"reload failed, the old configuration goes on: {failure}")  # takes texts
+        else:
+            self._log.info("reloaded", routes=len(self._settings.routes))
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Have signals arrive as bytes, one each, on a socket."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,114 @@
+"""Processes that are born by a fork, and how they end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from proxy.log import Log
+from proxy.workers.channel import pair
+from proxy.workers.child import SIGNALS, Child, Closeable, fork
+
+
+def born(live: Callable[[], None], *strangers: Closeable, log: Log | None = None) -> Child:
+    near, far = pair()
+    pid = fork(live, log or Log(io.StringIO()), [near, *strangers])
+    far.close()
+    return Child(0, pid, near, 0.0)
+
+
+def ended(child: Child) -> str:
+    child.channel.socket.setblocking(True)
+    assert child.channel.socket.recv(1) == b""
+    return child.bury()
+
+
+def test_one_that_ends_well() -> None:
+    assert ended(born(lambda: None)) == ""
+
+
+def test_one_that_fails_says_where_and_not_what() -> None:
+    reader, writer = os.pipe()
+
+    def live() -> None:
+        raise RuntimeError("c4n4ry")
+
+    with os.fdopen(reader) as lines:
+        with os.fdopen(writer, "w") as stream:
+            child = born(live, log=Log(stream, "human"))
+        assert ended(child) == "ended with exit code 1"
+        said = lines.read()
+    assert "unexpected exception" in said
+    assert "RuntimeError" in said
+    assert "test_child.py" in said
+    assert "c4n4ry" not in said
+
+
+def test_one_that_leaves_by_itself() -> None:
+    def live() -> None:
+        raise SystemExit(3)
+
+    assert ended(born(live)) == "ended with exit code 1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_one_that_is_killed(number: signal.Signals) -> None:
+    def live() -> None:
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    assert ended(born(live)) == f"was ended by {number.name}"
+
+
+def test_it_is_ended_at_once() -> None:
+    child = born(lambda: time.sleep(60))
+    child.kill()
+    assert ended(child) == "was ended by SIGKILL"
+
+
+def test_what_belongs_to_the_supervisor_is_closed_there() -> None:
+    ours, far = socket.socketpair()
+    held, release = os.pipe()
+
+    def live() -> None:
+        os.read(held, 1)
+
+    with ours, far:
+        child = born(live, far)
+        far.close()
+        assert ours.recv(1) == b""  # though the other process lives
+        os.write(release, b"x")
+        assert ended(child) == ""
+    os.close(held)
+    os.close(release)
+
+
+def test_signals_of_the_supervisor_are_not_its_own() -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    wakeup = signal.set_wakeup_fd(writer.fileno())
+
+    def live() -> None:
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+        time.sleep(0.01)
+
+    try:
+        assert ended(born(live)) == ""
+        reader.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            reader.recv(1)
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(SIGNALS)
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
