@@ -29,6 +29,7 @@ from proxy.tokens.settings import check_url
 from proxy.values import Words
 
 LIFE = 3600  # seconds; the longest that Google takes
+GOOGLE = "https://oauth2.googleapis.com/token"  # unless the key file names another one
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _RIGHT = "right would be the JSON file that Google gives for a key of the account"
 
@@ -39,7 +40,7 @@ class Account:
 
     email: str
     key: str
-    key_id: str
+    key_id: str | None
     token_url: str
 
 
@@ -82,18 +83,17 @@ class GoogleServiceAccount(Renewable):
         # Raised outside: a JSONDecodeError has the whole text on it, and would be the context of ours.
         with suppress(ValueError, RecursionError):
             table = json.loads(text)
-        names = ("client_email", "private_key", "private_key_id", "token_uri")
-        values = [table.get(name) for name in names] if isinstance(table, dict) else []
-        if len(values) != len(names) or not all(isinstance(value, str) and value for value in values):
+        told = {} if not isinstance(table, dict) else {key: str(value) for key, value in table.items() if value}
+        if "client_email" not in told or "private_key" not in told:
             raise SecretError(f"{self.source.where} is no service account's key; {_RIGHT}")
-        account = Account(*map(str, values))
-        problem = ""
+        account = Account(
+            told["client_email"], told["private_key"], told.get("private_key_id"), told.get("token_uri", GOOGLE)
+        )
         try:
             check_url("its token_uri", account.token_url, insecure=False)
         except ValueError as failure:
             problem = str(failure).partition(";")[0]
-        if problem:
-            raise SecretError(f"{self.source.where} is no service account's key: {problem}; {_RIGHT}")
+            raise SecretError(f"{self.source.where} is no service account's key: {problem}; {_RIGHT}") from None
         return account
 
 
@@ -132,7 +132,7 @@ class GoogleScheme(TokenScheme):
             "exp": now + LIFE,
             **({"target_audience": audience} if audience else {"scope": self._scope}),
         }
-        return SigningKey.load(account.key, "RS256").sign(claims, {"kid": account.key_id})
+        return SigningKey.load(account.key, "RS256").sign(claims, {"kid": account.key_id} if account.key_id else None)
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`: asks nobody."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jwt
 import pytest
@@ -88,6 +89,15 @@ async def test_an_answer_without_an_id_token_is_none(tmp_path: Path) -> None:
     scheme = made(key_file(tmp_path), answer(200, [], b'{"access_token": "t"}'), audience="x")
     with pytest.raises(CredentialError, match="the token endpoint's answer holds no JWT"):
         await scheme.ready()
+
+
+async def test_a_key_file_may_say_no_more_than_it_must(tmp_path: Path) -> None:
+    script = Script(answer(200, [], b'{"access_token": "t"}'))
+    file = key_file(tmp_path, token_url="", private_key_id=None)
+    table = {"type": "google_service_account", "key_file": str(file), "scope": SCOPE}
+    await build(table, issuer=script, clock=FakeClock()).ready()
+    assert str(script.requests[0].url) == "https://oauth2.googleapis.com/token"
+    assert "kid" not in jwt.get_unverified_header(dict(parse_qsl(script.bodies[0].decode()))["assertion"])
 
 
 async def test_a_changed_key_file_is_read_again(tmp_path: Path) -> None:
