@@ -34,7 +34,7 @@ def bearer(message: Message) -> str:
     "dead",
     [
         answer(403, EXPIRED),
-        answer(401, gzip.compress(EXPIRED), "Content-Encoding: gzip"),
+        answer(401, gzip.compress(EXPIRED, mtime=0), "Content-Encoding: gzip"),
         b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(EXPIRED[:9], EXPIRED[9:]),
         b"HTTP/1.1 403 No\r\nConnection: close\r\n\r\n" + EXPIRED,
     ],
