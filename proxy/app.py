@@ -171,6 +171,11 @@ class App:
         """The routes that are served."""
         return self._now.gateway.table.routes
 
+    @property
+    def store(self) -> Store:
+        """Where tokens are kept now."""
+        return self._store
+
     def scheme(self, name: str) -> Scheme | None:
         """As `Generation.scheme`."""
         return self._now.scheme(name)

@@ -61,6 +61,7 @@ FAMILIES: dict[str, type | None] = {
 # Who imports a plug-in by name all the same, and why.
 BY_NAME = {
     ("proxy.cli.check", "proxy.admin.status"): "names a route's match as the status page does",
+    ("proxy.cli.tokens", "proxy.admin.status"): "tells moments as the status page does",
     ("proxy.cli.run", "proxy.admin.status"): "names a route's match as the status page does",
 }
 

@@ -57,7 +57,7 @@ async def status(facts: Facts) -> dict[str, Any]:  # Any: JSON
     report = total(await facts.workers.reports())
     return {
         "version": __version__,
-        "started": _date(facts.started),
+        "started": date(facts.started),
         "uptime_seconds": round(facts.clock.time() - facts.started),
         "reload": facts.reloaded or None,
         "listens": list(facts.listens),
@@ -78,7 +78,7 @@ def _route(route: Route, report: Report) -> dict[str, Any]:  # Any: JSON
         "matches": matches(settings),
         "upstream": str(settings.upstream),
         "credential": credential_name(route),
-        "token_expires": None if expiry is None else _date(expiry),
+        "token_expires": None if expiry is None else date(expiry),
         "throttled_seconds": round(report.throttled.get(route.name, 0.0), 1),
     }
 
@@ -87,9 +87,9 @@ def _token(name: str, standing: Standing, now: float) -> dict[str, Any]:  # Any:
     expiry, resting = standing.expires_at, standing.resting_until
     return {
         "credential": name,
-        "expires": None if expiry is None else _date(expiry),
+        "expires": None if expiry is None else date(expiry),
         "expires_seconds": None if expiry is None else round(expiry - now),
-        "resting_until": None if resting is None else _date(resting),
+        "resting_until": None if resting is None else date(resting),
         "problem": standing.problem or None,
         "unsaved": standing.unsaved or None,
     }
@@ -111,7 +111,8 @@ def _counts(report: Report) -> list[dict[str, Any]]:  # Any: JSON
     ]
 
 
-def _date(seconds: float) -> str:
+def date(seconds: float) -> str:
+    """Return a moment as ISO 8601 has it; `seconds` since the epoch."""
     seconds = min(max(seconds, 0.0), 253402300799.0)  # until the end of the year 9999, whatever a server has said
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 

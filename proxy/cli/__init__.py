@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -81,6 +81,14 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
             sys.exit(1)
 
     return command
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows of a table, the first one its head, with their cells below each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def in_colour() -> bool:

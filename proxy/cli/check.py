@@ -14,7 +14,7 @@ import click
 from proxy.admin import credential_name, problem
 from proxy.admin.status import matches
 from proxy.app import App
-from proxy.cli import config_option, told
+from proxy.cli import aligned, config_option, told
 from proxy.cli.run import run_loop
 from proxy.config import Settings, load
 from proxy.errors import CountersignError
@@ -159,7 +159,4 @@ def table(rows: Sequence[Row]) -> str:
     ]
     if not any(row[4] for row in cells[1:]):
         cells = [row[:4] for row in cells]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    return aligned(cells)

@@ -19,6 +19,7 @@ from proxy.clock import Clock
 from proxy.secrets import Source
 from proxy.tokens import Tokens
 from proxy.tokens.requests import Login
+from proxy.tokens.source import TokenSource
 from proxy.values import Model
 
 SecretKey = str | tuple[str, ...]  # of a secret in an inner table all keys that lead to it
@@ -34,10 +35,12 @@ class Scheme(httpx.Auth):
 
     Attributes:
         fields: lower-case names of the header fields it sets; what a client sends under them is dropped.
+        source: where its tokens come from, if it has any.
 
     """
 
     fields: frozenset[bytes] = frozenset()
+    source: TokenSource | None = None
 
     async def apply(self, request: httpx.Request) -> None:
         """Put the credential on `request`.

@@ -31,6 +31,7 @@ class TokenScheme(Scheme):
     """
 
     fields = AUTHORIZATION
+    source: TokenSource
 
     def __init__(self, settings: Renewable, context: Context, refresh_before: float = EARLY) -> None:
         self._settings = settings

@@ -45,6 +45,7 @@ class TokenSource(Renewed):
         patience: float = PATIENCE,
     ) -> None:
         self.name = name
+        self.key = key
         self._clock = tokens.clock
         self._random = tokens.random
         self._tell = tokens.warn
@@ -119,6 +120,20 @@ class TokenSource(Renewed):
         self._get.refused(refused)
         self._token, self._life = None, NONE
         self._stop_timer()
+        return await self._another()
+
+    async def fresh(self) -> Token:
+        """Return another token than the store has, which may be as good: somebody wants it renewed.
+
+        Raises:
+            StoreError: the store can't be read.
+            ProxyError: it can't be had.
+            SecretError: a secret can't be had.
+
+        """
+        stored = await self._store.load(await self.key())
+        if stored is not None:
+            self._get.refused(stored)
         return await self._another()
 
     def hear(self, token: Token, *, refused: bool) -> None:

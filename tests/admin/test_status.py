@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from proxy.admin.status import _date
+from proxy.admin.status import date
 
 from .conftest import TOKEN, Admin, call
 
@@ -87,9 +87,9 @@ async def test_a_reload_that_failed_is_told(admin: Admin) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "date"),
+    ("seconds", "shown"),
     [(0, "1970-01-01T00:00:00Z"), (1_800_000_000.9, "2027-01-15T08:00:00Z"), (1e300, "9999-12-31T23:59:59Z"),
      (float("inf"), "9999-12-31T23:59:59Z"), (-1e300, "1970-01-01T00:00:00Z")],
 )  # fmt: skip
-def test_absurd_dates_are_dates(seconds: float, date: str) -> None:
-    assert _date(seconds) == date
+def test_absurd_dates_are_dates(seconds: float, shown: str) -> None:
+    assert date(seconds) == shown
