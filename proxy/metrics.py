@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
@@ -47,8 +48,8 @@ class Metrics:
         # When a series began says nothing that the process's start does not.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
         self._registry = registry = CollectorRegistry()
-        self._requests: dict[tuple[str, str, int], int] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        # By route, method, status and outcomes of what was sent upstream.
+        self._requests: dict[tuple[str, str, int, tuple[str, ...]], int] = {}
         self._durations = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
         registry.register(_Collected(self._told))
@@ -68,13 +69,10 @@ class Metrics:
         """Count a request that is over; `duration` in seconds."""
         # Plain numbers: every request pays for them, and four of the library's counters cost as much as a route.
         method = story.method if story.method in _METHODS else "other"
-        key = (story.route, method, story.status)
+        key = (story.route, method, story.status, story.outcomes)
         self._requests[key] = self._requests.get(key, 0) + 1
         self._durations[bisect_left(_BUCKETS, duration)] += 1
         self._seconds += duration
-        for outcome in story.outcomes:
-            sent = (story.route, outcome)
-            self._attempts[sent] = self._attempts.get(sent, 0) + 1
         if story.waited:
             self._waits.inc(story.waited)
         if story.replays:
@@ -92,13 +90,18 @@ class Metrics:
         requests = CounterMetricFamily(
             "countersign_requests", "Requests answered", labels=["route", "method", "status"]
         )
-        for (route, method, status), count in self._requests.items():
-            requests.add_metric([route, method, str(status or "cancelled")], count)
         attempts = CounterMetricFamily(
             "countersign_upstream_attempts", "Requests sent upstream", labels=["route", "outcome"]
         )
-        for (route, outcome), count in self._attempts.items():
-            attempts.add_metric([route, outcome], count)
+        answered, sent = Tally[tuple[str, ...]](), Tally[tuple[str, ...]]()
+        for (route, method, status, outcomes), count in self._requests.items():
+            answered[route, method, str(status or "cancelled")] += count
+            for outcome in outcomes:
+                sent[route, outcome] += count
+        for labels, count in answered.items():
+            requests.add_metric(labels, count)
+        for labels, count in sent.items():
+            attempts.add_metric(labels, count)
         bounds = [*map(floatToGoString, _BUCKETS), "+Inf"]
         buckets = list(zip(bounds, itertools.accumulate(self._durations), strict=True))
         name, help_text = "countersign_request_duration_seconds", "From a request's head to its answer's end"

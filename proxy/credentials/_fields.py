@@ -10,6 +10,8 @@ import re
 
 import httpx
 
+from proxy.transport.messages import RawHeaders, replaced
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+")
 # These frame the message or say whose it is; a credential has no business there.
 _NOT_OURS = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
@@ -41,11 +43,7 @@ def field_value(request: httpx.Request, name: str, separator: bytes = b", ") -> 
 
 def set_field(request: httpx.Request, name: str, value: bytes) -> None:
     """Put a field in the place of all of its name."""
-    if value.isascii():  # the same in every encoding
-        request.headers[name] = value.decode()
-        return
-    remove_field(request, name)
-    request.headers = httpx.Headers([*request.headers.raw, (name.encode(), value)])
+    request.headers = RawHeaders(replaced(request.headers.raw, name.encode(), value))
 
 
 def remove_field(request: httpx.Request, name: str) -> None:

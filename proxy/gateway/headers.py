@@ -100,8 +100,6 @@ def tokens(values: Iterable[bytes]) -> list[bytes]:
 
 
 def _without_named(fields: RawHeaders, connection: list[bytes]) -> RawHeaders:
-    if len(connection) == 1 and connection[0].lower() in _PLAIN_CONNECTION:
-        return fields
     named = set(tokens(connection)) - {b"close", b"keep-alive", b"upgrade"} - _UNTOUCHABLE
     return [field for field in fields if field[0].lower() not in named] if named else fields
 
@@ -205,6 +203,8 @@ class ResponseHeaders:
             meaning = meanings[field[0]]
             if not meaning & _DROPPED:
                 fields.append(field)
+            elif meaning & _CONNECTION and field[1] in _PLAIN_CONNECTION:
+                continue
             found |= meaning
         if found & _CONNECTION:
             fields = _without_named(fields, [value for name, value in raw if name.lower() == b"connection"])

@@ -35,16 +35,30 @@ class Framing(NamedTuple):
     keep_alive: bool
 
 
+# By whether the connection stays; made once, since every answer has one of them.
+_NO_BODY = (
+    Framing(has_body=False, chunked=False, keep_alive=False),
+    Framing(has_body=False, chunked=False, keep_alive=True),
+)
+_PLAIN = (
+    Framing(has_body=True, chunked=False, keep_alive=False),
+    Framing(has_body=True, chunked=False, keep_alive=True),
+)
+_CHUNKED = (
+    Framing(has_body=True, chunked=True, keep_alive=False),
+    Framing(has_body=True, chunked=True, keep_alive=True),
+)
+
+
 def framing(answer: Answer, method: str, version: tuple[int, int], *, keep_alive: bool) -> Framing:
     """Decide how an answer is framed for a client of `version`."""
     keep_alive = keep_alive and not answer.close and answer.duplex is None
     status = answer.status
     if method == "HEAD" or status == 204 or status == 304 or status < 200:  # the hot path
-        return Framing(has_body=False, chunked=False, keep_alive=keep_alive)
+        return _NO_BODY[keep_alive]
     if answer.has_length or isinstance(answer.body, bytes):
-        return Framing(has_body=True, chunked=False, keep_alive=keep_alive)
-    chunked = version >= (1, 1)
-    return Framing(has_body=True, chunked=chunked, keep_alive=keep_alive and chunked)
+        return _PLAIN[keep_alive]
+    return _CHUNKED[keep_alive] if version >= (1, 1) else _PLAIN[False]
 
 
 def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> bytes:

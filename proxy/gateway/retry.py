@@ -78,8 +78,6 @@ class Budget:
 
     def _advance(self, now: float) -> int:
         second = int(now)
-        if second == self._second:
-            return second % WINDOW
         for passed in range(max(self._second + 1, second - WINDOW + 1), second + 1):
             self._requests[passed % WINDOW] = self._retries[passed % WINDOW] = 0
         self._second = max(self._second, second)
@@ -87,7 +85,8 @@ class Budget:
 
     def request(self, now: float) -> None:
         """Count a client's request at `now` (monotonic seconds)."""
-        self._requests[self._advance(now)] += 1
+        at = self._second % WINDOW if int(now) == self._second else self._advance(now)
+        self._requests[at] += 1
 
     def spend(self, now: float) -> bool:
         """Take one retry, if there is one left."""

@@ -66,12 +66,11 @@ class RawHeaders(httpx.Headers):
 def replaced(fields: Fields, name: bytes, value: bytes) -> Fields:
     """Return the fields with one that is set: in the place of the first of its name, else at the end."""
     lower, size = name.lower(), len(name)
-    places = [at for at, field in enumerate(fields) if len(field[0]) == size and field[0].lower() == lower]
-    if not places:
-        return [*fields, (name, value)]
-    changed = [field for at, field in enumerate(fields) if at not in places[1:]]
-    changed[places[0]] = (name, value)
-    return changed
+    for at, field in enumerate(fields):
+        if len(field[0]) == size and field[0].lower() == lower:
+            rest = [field for field in fields[at + 1 :] if field[0].lower() != lower]
+            return [*fields[:at], (name, value), *rest]
+    return [*fields, (name, value)]
 
 
 def raw_request(
