@@ -119,7 +119,12 @@ class Client:
         """Return ``key``, which signs by ``algorithm`` and is named ``key_id``; otherwise as `value`."""
         text = await self.value("key")
         key_id = None if self.settings.key_id is None else await self.value("key_id")
-        return SigningKey.load(text, self.settings.algorithm, key_id)
+        try:
+            return SigningKey.load(text, self.settings.algorithm, key_id)
+        except SecretError as failure:
+            assert self.settings.key is not None
+            problem = f"{self.settings.key.where}: {failure}"
+        raise SecretError(problem)
 
 
 class Grant(ABC):

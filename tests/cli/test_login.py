@@ -319,6 +319,17 @@ def test_without_an_input_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     login.read_lines(lambda line: pytest.fail(line))
 
 
+def test_the_last_line_needs_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, "a\nä".encode())
+    os.close(writing)
+    lines: list[str] = []
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        login.read_lines(lines.append)
+    assert lines == ["a", "ä"]
+
+
 def test_a_desktop_s_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)

@@ -205,6 +205,32 @@ async def test_a_password_is_asked_only_when_there_is_no_refresh_token() -> None
     assert [dict(form)["grant_type"] for form in issuer.forms] == ["password", "refresh_token", "password"]
 
 
+async def test_a_user_has_to_log_in_again_when_the_refresh_token_has_died() -> None:
+    issuer = Issuer(refusal("invalid_grant"))
+    scheme = issuer.build(table("authorization_code"))
+    assert scheme.login is not None
+    await scheme.login.keep(Token("t1", None, "r1"))
+    bench = Bench(scheme, 401)
+    assert (await bench()).status_code == 401
+    assert bench.story.failure == "renewal failed: login needed: countersign login api"
+    for _ in range(3):
+        with pytest.raises(CredentialError, match=r"^login needed: countersign login api$"):
+            await bench()
+    assert len(issuer.forms) == 1, "a dead refresh token is asked with once"
+    await scheme.login.keep(Token("t2", None, "r2"))
+    assert (await bench()).status_code == 200
+    assert bench.sent("Authorization") == [b"Bearer t1", b"Bearer t2"]
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "device_code", "refresh_token"])
+def test_what_a_user_grants_can_be_logged_in_to(grant: str) -> None:
+    assert Issuer().build(table(grant, refresh_token="r")).login is not None
+
+
+def test_what_no_user_grants_can_not() -> None:
+    assert Issuer().build(table()).login is None
+
+
 # -- the store --------------------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,12 @@ async def test_endpoints_are_where_the_issuer_says() -> None:
     assert [request.url.path for request in script.requests][1:] == ["/t"]
 
 
+async def test_without_an_issuer_nobody_is_asked_for_metadata() -> None:
+    script = Script()
+    begun = await Authorization.begin(requests("authorization_code", "none", script), REDIRECT)
+    assert (begun.issuer, begun.must_name_issuer, script.requests) == ("", False, [])
+
+
 async def test_a_server_without_an_authorization_endpoint_is_said() -> None:
     metadata = answer(200, [], json.dumps({"issuer": ISSUER, "token_endpoint": f"{ISSUER}/t"}).encode())
     begun = await Authorization.begin(

@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.errors import ConnectionRefused, CredentialError, TokenEndpointDown
 from proxy.tokens.discovery import MAX_AGE, AuthorizationServer, well_known
 from proxy.tokens.endpoint import LARGEST
+from proxy.tokens.settings import check_url
 from tests.doubles import FakeClock, Script, answer
 from tests.tokens.doubles import settings
 
@@ -142,3 +145,24 @@ async def test_a_client_with_a_certificate_is_sent_to_where_it_is_asked_for() ->
     for client_auth, url in (("tls", "https://mtls.test/t"), ("basic", f"{ISSUER}/t")):
         script = Script(document(mtls_endpoint_aliases=aliases))
         assert await server(script, client_auth=client_auth).token_url() == url
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["issuer", "token_endpoint", "x"]), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["token_endpoint", "mtls_endpoint_aliases", "x"]), JSON))
+async def test_whatever_metadata_says_is_a_url_or_an_error(members: dict[str, Any]) -> None:
+    try:
+        url = await server(Script(document(**members)), client_auth="tls").token_url()
+    except CredentialError:
+        return
+    check_url("x", url, insecure=False)
+
+
+async def test_metadata_that_can_not_be_had_has_cost_no_refresh_token() -> None:
+    with pytest.raises(TokenEndpointDown) as caught:
+        await server(Script(500)).token_url()
+    assert not caught.value.sent

@@ -50,7 +50,7 @@ async def test_its_header_names_algorithm_and_key() -> None:
 
 
 async def test_a_key_that_is_none_is_said() -> None:
-    with pytest.raises(SecretError, match="is no PEM"):
+    with pytest.raises(SecretError, match=r"^the configuration: the key is no PEM"):
         await JwtBearer().form(bearer(key="canary-x"))
 
 
