@@ -15,6 +15,7 @@ from bench import api, backend
 from bench.contenders import Contender, Options, find
 from bench.environment import CACHE, MissingError, with_countersign
 from bench.machine import describe
+from bench.plot import svg
 from bench.process import StartError
 from bench.report import as_json, markdown
 from bench.result import Result
@@ -59,7 +60,7 @@ def _parser(scenarios: list[str], contenders: list[str]) -> argparse.ArgumentPar
         "--python", default=sys.executable, help="the interpreter for Countersign, e.g. /usr/bin/python3.11"
     )
     parser.add_argument("--cores", type=_cores, default=(0, 1), help="the proxies' and the load's, e.g. 0,1")
-    parser.add_argument("--out", type=Path, default=CACHE, help="a folder for results.json and results.md")
+    parser.add_argument("--out", type=Path, default=CACHE, help="a folder for results.json, results.md and results.svg")
     return parser
 
 
@@ -108,6 +109,7 @@ def _write(out: Path, results: list[Result], machine: dict[str, str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(as_json(results, machine))
     (out / "results.md").write_text(markdown(results))
+    (out / "results.svg").write_text(svg(results))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def running(
     with log.open("wb") as out:
         popen = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
-            env={**os.environ, **(environ or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            env=_environ(environ or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip
     process = Process(popen, port)
@@ -128,6 +128,11 @@ def running(
         yield process
     finally:
         process.end()
+
+
+def _environ(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a program: Python may keep what it compiled, as it may on its users' machines."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | dict(more)
 
 
 def _await_port(popen: subprocess.Popen[bytes], port: int, log: Path) -> None:
