@@ -227,7 +227,7 @@ def test_a_user_without_a_home_can_keep_tokens_in_memory(
 
 # -- mistakes ----------------------------------------------------------------------------------------------
 
-STORES = "one of file, memory, redis://…, rediss://…, unix://…"
+STORES = "one of file, keyring, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
     ("routes = 3", "routes: is not a table; right would be keys and values"),
@@ -331,9 +331,10 @@ OF_CREDENTIALS = [
     ("", f"type: is missing; right would be one of {TYPES}"),
     ('type = "bearer"', "token: is missing; right would be token = …"),
     ('type = "bearer"\ntoken = 77', ("token: not a secret; right would be a string or one of "
-     "{ command = … }, { env = … }, { file = … }")),
-    ('type = "bearer"\ntoken = { keyring = "x" }', ("token: not a secret; right would be a string or one of "
-     "{ command = … }, { env = … }, { file = … }")),
+     "{ command = … }, { env = … }, { file = … }, { keyring = … }")),
+    ('type = "bearer"\ntoken = { keyrign = "x" }', ("token: not a secret; right would be a string or one of "
+     "{ command = … }, { env = … }, { file = … }, { keyring = … }")),
+    ('type = "bearer"\ntoken = { keyring = "x" }', "token.username: is missing; right would be username = …"),
     ('type = "bearer"\ntoken = { env = "X", jsn = "y" }', "token.jsn: unknown key; right would be json"),
     ('type = "bearer"\ntoken = { command = [] }', "token.command: is empty; right would be at least one"),
     ('type = "bearer"\ntoken = ""', "token: is empty; right would be a secret, or no such key"),

@@ -22,11 +22,10 @@ from proxy.life import serve_until_signal, warn_of_secrets
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
-from proxy.secrets import is_secret_table
 from proxy.workers.supervisor import Supervisor
 from proxy.workers.worker import Assignment, Worker
 
-_REFERENCES = "env:NAME, file:PATH or cmd:COMMAND"
+_REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
 
 
 def reference(text: str) -> Table:
@@ -45,10 +44,10 @@ def reference(text: str) -> Table:
             case "cmd":
                 table = {"command": _words(rest)}
             case "keyring":
-                service, _, user = rest.partition("/")
+                service, _, user = rest.rpartition("/")
+                if not service or not user:
+                    raise ConfigError("keyring: right would be keyring:SERVICE/USER")
                 table = {"keyring": service, "username": user}
-                if not is_secret_table(table):
-                    raise ConfigError(f"keyring: is not in this release; right would be {_REFERENCES}")
     if not table:
         raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
     return table
@@ -118,8 +117,8 @@ def command(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    A REF names a secret, so that none stands in the process list: env:NAME, file:PATH or
-    cmd:COMMAND.
+    A REF names a secret, so that none stands in the process list: env:NAME, file:PATH,
+    keyring:SERVICE/USER or cmd:COMMAND.
     """
     overrides: Table = {"server": {"listen": list(listen)}} if listen else {}
     if to is not None:

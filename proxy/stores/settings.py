@@ -85,7 +85,7 @@ class TokenSettings(Model):
 
     @model_validator(mode="after")
     def _whole(self) -> TokenSettings:
-        if self.store == "file" and self.path == Path():
+        if self.store in ("file", "keyring") and self.path == Path():
             raise ValueError('there is no home directory to keep tokens in; right would be path = "/…/tokens.json"')
         if self.old_keys and self.key is None:
             raise ValueError("old_keys only decrypt; right would be key, too")

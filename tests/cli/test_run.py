@@ -46,10 +46,10 @@ def test_a_secret_itself_is_refused_without_being_repeated(text: str) -> None:
     assert CANARY not in str(caught.value)
 
 
-def test_what_is_not_built_yet_is_refused_clearly(run: Run) -> None:
-    found = run("run", "--to", "https://x", "--bearer", "keyring:service/user")
-    assert found.code == 2
-    assert found.err == "error: keyring: is not in this release; right would be env:NAME, file:PATH or cmd:COMMAND\n"
+@pytest.mark.parametrize("text", ["keyring:x", "keyring:/x", "keyring:x/"])
+def test_an_entry_of_a_keyring_has_a_service_and_a_user(run: Run, text: str) -> None:
+    found = run("run", "--to", "https://x", "--bearer", text)
+    assert (found.code, found.err) == (2, "error: keyring: right would be keyring:SERVICE/USER\n")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,8 @@ def test_what_is_not_built_yet_is_refused_clearly(run: Run) -> None:
     [
         ((None, None, (), ()), {"type": "none"}),
         (("env:T", None, (), ()), {"type": "bearer", "token": {"env": "T"}}),
+        (("keyring:https://h/x/me", None, (), ()),
+         {"type": "bearer", "token": {"keyring": "https://h/x", "username": "me"}}),
         ((None, "me:file:p", (), ()), {"type": "basic", "username": "me", "password": {"file": "p"}}),
         ((None, None, ("X-Key: env:T",), ()),
          {"type": "api_key", "in": "header", "name": "X-Key", "value": {"env": "T"}}),

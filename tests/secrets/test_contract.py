@@ -14,6 +14,7 @@ from proxy import plugins
 from proxy.errors import SecretError
 from proxy.secrets import Secret, SecretText, Source, is_secret_table
 from proxy.values import Model
+from tests.keyrings import OwnKeyring
 
 CANARY = "canary-5e1f"
 ADAPTER: TypeAdapter[Source] = TypeAdapter(Secret)
@@ -40,12 +41,20 @@ def command(text: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return {"command": ["cat", str(path / "secret")]}
 
 
-ORIGINS: dict[str, Origin] = {"literal": literal, "env": env, "file": file, "command": command}
+def keyring(text: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    own = OwnKeyring()
+    own.entries["service", "user"] = text
+    monkeypatch.setattr("keyring.core._keyring_backend", own)
+    return {"keyring": "service", "username": "user"}
+
+
+ORIGINS: dict[str, Origin] = {"literal": literal, "env": env, "file": file, "command": command, "keyring": keyring}
 PICKING = sorted(ORIGINS.keys() - {"literal"})
 MISSING: dict[str, Any] = {
     "env": {"env": "NOT_SET_IN_ANY_TEST"},
     "file": {"file": "/does/not/exist"},
     "command": {"command": ["/does/not/exist"]},
+    "keyring": {"keyring": "service", "username": "gone"},
 }
 
 Make = Callable[..., Source]

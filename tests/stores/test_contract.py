@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from proxy.stores import Setup, Store, Token, file, open_store
+from tests.keyrings import OwnKeyring, own_keyring
 from tests.stores.servers import WANTED
+
+__all__ = ["own_keyring"]  # a fixture
 
 KEYS = (b"key-canary", b"old")
 STORES: dict[str, Callable[[Path], Setup]] = {
     "memory": lambda path: Setup(path, "memory"),
     "file": lambda path: Setup(path / "tokens.json", "file"),
     "file with key": lambda path: Setup(path / "tokens.json", "file", KEYS),
+    "keyring": lambda path: Setup(path / "tokens.json", "keyring"),
+    "keyring with key": lambda path: Setup(path / "tokens.json", "keyring", KEYS),
 }
 SERVED = {
     "redis": lambda server: Setup(Path(), server.url),
@@ -28,7 +33,7 @@ NAMES = ["a", "A", "", "../a/b", "ä\n\x00\ud800", "long" * 1000]
 
 
 @pytest.fixture(params=[*STORES, *(pytest.param(name, marks=WANTED) for name in SERVED)])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, own_keyring: OwnKeyring) -> AsyncIterator[Store]:
     name = request.param
     setup = STORES[name](tmp_path) if name in STORES else SERVED[name](request.getfixturevalue("shared_server"))
     store = open_store(setup)
