@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import httpx
@@ -31,6 +32,7 @@ from proxy.errors import (
 )
 from proxy.transport.connection import Connection
 from proxy.transport.dial import dial, dial_unix
+from proxy.transport.resumption import Resuming
 
 _PORTS = {"http": 80, "https": 443}
 _SHUTDOWN = 1.0  # seconds for the end of TLS
@@ -65,7 +67,7 @@ class Way:
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: Resuming | None = None
     server_hostname: str | None = None
     uds: str | None = None
     proxy: tuple[str, int] | None = None
@@ -173,7 +175,8 @@ def _check_tunnel(answer: bytes) -> None:
 async def _secure(way: Way, wire: socket.socket, factory: Callable[[], Connection]) -> Connection:
     """Hand the socket over to the loop; from here on the loop's transport closes it, whatever happens."""
     loop = asyncio.get_running_loop()
-    tls = way.tls
+    # The loops ask a context for nothing but what this has.
+    tls = cast("ssl.SSLContext | None", way.tls)
     name = (way.server_hostname or way.host) if tls is not None else None
     patience = _SHUTDOWN if tls is not None else None
     try:
@@ -185,8 +188,12 @@ async def _secure(way: Way, wire: socket.socket, factory: Callable[[], Connectio
             _, connection = await loop.create_connection(
                 factory, sock=wire, ssl=tls, server_hostname=name, ssl_shutdown_timeout=patience
             )
-    except ConnectionError as failure:
-        raise TlsProtocolError(f"{_place(way)} closed the connection within the TLS handshake") from failure
+    except BaseException as failure:
+        if way.tls is not None:
+            way.tls.forget()
+        if isinstance(failure, ConnectionError):
+            raise TlsProtocolError(f"{_place(way)} closed the connection within the TLS handshake") from failure
+        raise
     return connection
 
 

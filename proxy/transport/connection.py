@@ -54,6 +54,9 @@ class Limits:
 class Home(Protocol):
     """Who keeps connections."""
 
+    def proven(self, connection: Connection) -> None:
+        """Learn that it has brought its first answer."""
+
     def released(self, connection: Connection) -> None:
         """Have it back, for another request."""
 
@@ -261,6 +264,8 @@ class Connection(Wire):
         if self._drain is not None:
             self._drain.cancel()
             self._drain = None
+        if not self.served:
+            self._home.proven(self)
         if parser.surplus:
             self._home.distrusted()
         if self._spoilt:

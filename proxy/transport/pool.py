@@ -9,6 +9,7 @@ import asyncio
 
 from proxy.errors import ConnectionTerminated
 from proxy.transport.connection import Connection
+from proxy.transport.resumption import Resuming
 
 _PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that belong to no answer
 
@@ -19,12 +20,14 @@ class Pool:
     Args:
         expiry: seconds that an idle connection is kept.
         loop: the event loop that it lives in.
+        sessions: where the connections' TLS sessions are kept, if they have TLS.
 
     """
 
-    def __init__(self, expiry: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, expiry: float, loop: asyncio.AbstractEventLoop, sessions: Resuming | None = None) -> None:
         self._expiry = expiry
         self._loop = loop
+        self._sessions = sessions
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -66,6 +69,11 @@ class Pool:
         self._open.add(connection)
 
     # -- the connections' side -------------------------------------------------------------------
+
+    def proven(self, connection: Connection) -> None:
+        """Keep what makes the next connection cheaper."""
+        if self._sessions is not None and connection.tls is not None:
+            self._sessions.keep(connection.tls)
 
     def released(self, connection: Connection) -> None:
         """Have one back."""

@@ -13,6 +13,7 @@ from proxy.transport.connect import Way, basic_authorization, connect, host_port
 from proxy.transport.connection import Connection, Limits
 from proxy.transport.messages import raw_response
 from proxy.transport.pool import Pool
+from proxy.transport.resumption import Resuming
 from proxy.transport.writer import HeadWriter
 
 
@@ -58,7 +59,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         self._way = Way(
             host,
             port,
-            tls=tls,
+            tls=Resuming(tls) if tls is not None else None,
             server_hostname=server_hostname,
             uds=uds,
             proxy=host_port(proxy) if proxy is not None else None,
@@ -108,13 +109,13 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections, at once; requests that come later fail."""
         if self._pool is None:
-            self._pool = Pool(self._expiry, asyncio.get_running_loop())
+            self._pool = Pool(self._expiry, asyncio.get_running_loop(), self._way.tls)
         await self._pool.aclose()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         if self._pool is None:
-            self._pool = Pool(self._expiry, loop)
+            self._pool = Pool(self._expiry, loop, self._way.tls)
         pool = self._pool
         pool.check()
         connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))

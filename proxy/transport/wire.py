@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import ssl
 from typing import cast
 
 from proxy.errors import ConnectionTerminated
@@ -94,9 +95,14 @@ class Wire(asyncio.Protocol):
     # -- life ------------------------------------------------------------------------------------
 
     @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS on it, if there is any."""
+        return cast("ssl.SSLObject | None", self._transport.get_extra_info("ssl_object"))
+
+    @property
     def is_tls(self) -> bool:
         """Whether there is TLS on it."""
-        return self._transport.get_extra_info("ssl_object") is not None
+        return self.tls is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Know the transport."""

@@ -22,6 +22,7 @@ class Line:
     Attributes:
         received: every byte that came.
         ended: set when the other side closed, or broke it.
+        tls: the TLS on it, if there is any.
 
     """
 
@@ -29,6 +30,7 @@ class Line:
         self._reader = reader
         self.writer = writer
         self.number = number
+        self.tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
         self.received = b""
         self.ended = asyncio.Event()
 
@@ -95,7 +97,7 @@ class Upstream:
 
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, uds: Path | None = None) -> None:
         self._script = script
-        self._tls = tls
+        self.tls = tls
         self._uds = uds
         self._arrival = asyncio.Condition()
         self._failures: list[BaseException] = []
@@ -107,7 +109,7 @@ class Upstream:
     @property
     def url(self) -> httpx.URL:
         """Its origin."""
-        scheme, host = ("https", "localhost") if self._tls else ("http", "127.0.0.1")
+        scheme, host = ("https", "localhost") if self.tls else ("http", "127.0.0.1")
         return httpx.URL(f"{scheme}://{host}:{self.port}/")
 
     async def __aenter__(self) -> Self:
@@ -174,7 +176,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=1 << 24, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, wire, ssl=self._tls)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, wire, ssl=self.tls)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
