@@ -45,7 +45,7 @@ class AnswerParser:
 
     __slots__ = (
         "_bodiless", "_chunked", "_fault", "_held", "_http", "_lines", "_max_fields", "_max_head",
-        "_overhead", "_raw", "_spent", "_started", "_upgrade", "begun", "complete", "fields", "keep_alive",
+        "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "keep_alive",
         "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class AnswerParser:
         self._bodiless = bodiless
         self._upgrade = upgrade
         self._started = self._chunked = False
-        self._held = b""
+        self._held = self._tail = b""
         self._fault = ""
         self._overhead = 0
         self._raw = 0
@@ -155,8 +155,10 @@ class AnswerParser:
         if not self.status or (self._chunked and not self.pieces):
             if self._overhead > self._max_head:
                 raise UpstreamProtocolError("the answer's head is too large")
+            if self._bodiless:
+                self._tail = (self._tail + data)[-3:]
         elif self._bodiless:
-            self._settle(data)
+            self._settle(self._tail + data)
         elif self._chunked:
             self._overhead = 0
         else:

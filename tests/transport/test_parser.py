@@ -219,6 +219,20 @@ def test_the_answer_to_head_has_no_body_whatever_it_says(framing: bytes) -> None
     assert subject.pieces == [b"x"]
 
 
+@pytest.mark.parametrize("size", range(1, 8))
+def test_the_answer_to_head_may_be_cut_anywhere(size: int) -> None:
+    data = OK + b"Content-Length: 5\r\n\r\n"
+    for start in range(size):
+        subject = parser(head=True)
+        for at in range(start - size, len(data), size):
+            if data[max(at, 0) : at + size]:
+                subject.feed(data[max(at, 0) : at + size])
+        assert subject.complete
+        assert not subject.surplus
+        subject.feed(b"h")
+        assert subject.surplus
+
+
 def test_how_much_is_left_is_known_when_there_is_a_length() -> None:
     subject = parser()
     subject.feed(OK + b"Content-Length: 5\r\n\r\nhe")
