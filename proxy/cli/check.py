@@ -118,8 +118,7 @@ async def _try(app: App, route: Route, row: Row) -> None:
     except TimeoutError:
         row.result, row.ok = f"no answer within {PATIENCE:.0f} s", False
         return
-    if answer.cleanup is not None:
-        await answer.cleanup()
+    await answer.aclose()
     expiry = route.scheme.expires_at()
     row.scope, row.expires_in = route.scheme.scope, None if expiry is None else round(expiry - app.clock.time())
     row.result = _verdict(answer.status, story)

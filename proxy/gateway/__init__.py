@@ -166,7 +166,7 @@ class Answer:
         close: whether the client's connection ends after it.
         duplex: the upstream's side, after a 101.
         deadline: event loop time at which the body must be complete, or None.
-        cleanup: called when the answer is through, or can't be given.
+        cleanup: called with the stream's end.
         has_length: whether there is a ``Content-Length`` among the headers.
 
     """
@@ -180,6 +180,15 @@ class Answer:
     deadline: float | None = None
     cleanup: Callable[[], Awaitable[None]] | None = None
     has_length: bool = False
+
+    async def aclose(self) -> None:
+        """Be done with it, be it through or not."""
+        try:
+            if not isinstance(self.body, bytes):
+                await self.body.aclose()
+        finally:
+            if self.cleanup is not None:
+                await self.cleanup()
 
 
 Forward = Callable[[Inbound], Awaitable[Answer]]

@@ -7,9 +7,8 @@ Each sending is a fresh request, signed anew, with the same body. The flow is dr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from random import Random
-from typing import TypeVar
 
 import httpx
 
@@ -36,7 +35,6 @@ from proxy.gateway.upstream import Draft, Upstream, discard, keep
 from proxy.waiting import is_throttling, told_wait
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
-_T = TypeVar("_T")
 _BARE = Scheme()
 _OUTCOMES = ["other", *(f"{digit}xx" for digit in range(1, 10))]
 REPLACEMENTS = 5  # dead kept-alive connections that one request may meet without counting them
@@ -116,7 +114,10 @@ class Exchange:
                 if apply is None:
                     return await self._authenticated(draft, story)
                 request = self.upstream.request(draft)
-                await _credential(apply(request))
+                try:
+                    await apply(request)
+                except Exception as failure:  # noqa: BLE001  # a stranger's code
+                    raise _credential_failure(failure) from None
                 return await self._send(request, story)
             except UpstreamError as failure:
                 sendings += 1
@@ -197,7 +198,7 @@ class Exchange:
         flow: Flow = self._auth.async_auth_flow(self.upstream.request(draft))
         response: httpx.Response | None = None
         try:
-            request = await _credential(anext(flow))
+            request = await self._first(flow)
             while True:
                 response = await self._send(request, story)
                 response.request = request
@@ -220,6 +221,12 @@ class Exchange:
             raise
         finally:
             await flow.aclose()
+
+    async def _first(self, flow: Flow) -> httpx.Request:
+        try:
+            return await anext(flow)
+        except Exception as failure:  # noqa: BLE001  # a stranger's code
+            raise _credential_failure(failure) from None
 
     async def _next(self, flow: Flow, response: httpx.Response, story: Story) -> httpx.Request | None:
         """What the flow wants sent after this answer, or None if the answer is to be handed on."""
@@ -255,20 +262,11 @@ class Exchange:
         await self.upstream.aclose()
 
 
-async def _credential(step: Awaitable[_T]) -> _T:
-    """Await what a credential does to a request before it is sent.
-
-    Raises:
-        ProxyError: as it says itself.
-        CredentialError: whatever else it raised.
-
-    """
-    try:
-        return await step
-    except ProxyError:
-        raise
-    except SecretError as failure:
-        raise CredentialError(str(failure)) from None
-    except Exception as failure:  # noqa: BLE001  # a stranger's code
-        # A third party's Auth may raise anything; its text could hold a secret.
-        raise CredentialError(f"the credential failed with {type(failure).__name__}") from None
+def _credential_failure(failure: Exception) -> ProxyError:
+    """Return what it means that a credential failed before anything was sent."""
+    if isinstance(failure, ProxyError):
+        return failure
+    if isinstance(failure, SecretError):
+        return CredentialError(str(failure))
+    # A third party's Auth may raise anything; its text could hold a secret.
+    return CredentialError(f"the credential failed with {type(failure).__name__}")

@@ -84,14 +84,14 @@ def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> byt
 
 
 def begin(wire: Wire, answer: Answer, framed: Framing, head: bytes, story: Story) -> bool:
-    """Write the head, and in the same write what there is of the body; return whether that was all of it.
+    """Write the head, and in the same write what there is of the body; return whether that was the end of the body.
 
     It never waits for more: a stream of events has a head long before it has an event.
     """
     body = answer.body
     if answer.duplex is not None or not framed.has_body:
         wire.write(head)
-        return answer.duplex is None
+        return isinstance(body, bytes)
     if isinstance(body, bytes):
         piece, complete = body, True
     else:
@@ -113,7 +113,7 @@ async def go_on(wire: Wire, answer: Answer, framed: Framing, story: Story) -> No
     """
     if answer.duplex is not None:
         await both_ways(wire, answer.duplex, story)
-    else:
+    elif framed.has_body:
         assert not isinstance(answer.body, bytes)
         await _stream(wire, answer.body, framed, story, answer.deadline)
 

@@ -55,7 +55,6 @@ class Route:
         self._total = timeout.total or None
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
-        self._is_free = self._slots is None and self._total is None
         drops_cookies = settings.cookies == "drop"
         self._request_headers = RequestHeaders(
             exchange.upstream.authority,
@@ -80,37 +79,28 @@ class Route:
 
         """
         story = inbound.story
-        self._judge(inbound, admitted)
+        if not self._policy.is_open:
+            self._judge(inbound, admitted)
         draft = self._draft(inbound, admitted)
-        if draft.body is NO_BODY and self._is_free:
-            response = await self.exchange(draft, story)
-            try:
-                return self._answer(response, admitted, story)
-            except BaseException:
-                await response.aclose()
-                raise
-        return await self._leased(draft, admitted, story)
-
-    async def _leased(self, draft: Draft, admitted: Admitted, story: Story) -> Answer:
-        """Do the rest for a request that holds something until its answer is through."""
-        lease = Lease(draft.body, story)
+        lease = None if draft.body is NO_BODY and self._slots is None else Lease(draft.body, story)
+        response: httpx.Response | None = None
+        deadline: float | None = None
         try:
-            if self._slots is not None:
+            if lease is not None and self._slots is not None:
                 await self._slots.acquire()
                 lease.slots = self._slots
-            deadline = None
             if self._total is None:
-                lease.response = response = await self.exchange(draft, story)
+                response = await self.exchange(draft, story)
             else:
                 deadline = asyncio.get_running_loop().time() + self._total
-                lease.response = response = await self._in_time(draft, story, deadline)
-            answer = self._answer(response, admitted, story)
+                response = await self._in_time(draft, story, deadline)
+            return self._answer(response, admitted, story, deadline, lease)
         except BaseException:
-            await lease.aclose()
+            if response is not None:
+                await response.aclose()
+            if lease is not None:
+                await lease.aclose()
             raise
-        answer.cleanup = lease.aclose
-        answer.deadline = deadline
-        return answer
 
     async def _in_time(self, draft: Draft, story: Story, deadline: float) -> httpx.Response:
         try:
@@ -126,14 +116,13 @@ class Route:
             ProxyError: it would be refused.
 
         """
-        self._judge(inbound, admitted)
+        if not self._policy.is_open:
+            self._judge(inbound, admitted)
         return self.exchange.upstream.request(self._draft(inbound, admitted))
 
     # -- out -----------------------------------------------------------------------------------------
 
     def _judge(self, inbound: Inbound, admitted: Admitted) -> None:
-        if self._policy.is_open:
-            return
         path = self.below(admitted)
         self._policy.check(inbound.method, path)
         # What frameworks execute in place of the method must be allowed, too.
@@ -184,7 +173,14 @@ class Route:
 
     # -- and back ------------------------------------------------------------------------------------
 
-    def _answer(self, response: httpx.Response, admitted: Admitted, story: Story) -> Answer:
+    def _answer(
+        self,
+        response: httpx.Response,
+        admitted: Admitted,
+        story: Story,
+        deadline: float | None,
+        lease: Lease | None,
+    ) -> Answer:
         fields, found = self._response_headers.inbound(response.headers.raw)
         if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
@@ -200,7 +196,8 @@ class Route:
             stream,
             extensions.get("reason_phrase", b""),
             duplex=extensions.get("network_stream") if status == 101 else None,
-            cleanup=stream.aclose,
+            deadline=deadline,
+            cleanup=None if lease is None else lease.aclose,
             has_length=found & LENGTH != 0,
         )
 
@@ -243,7 +240,6 @@ class Lease:
 
     body: Body | NoBody
     story: Story
-    response: httpx.Response | None = None
     slots: asyncio.Semaphore | None = None
 
     async def aclose(self) -> None:
@@ -251,10 +247,6 @@ class Lease:
         if self.slots is not None:
             self.slots.release()
             self.slots = None
-        try:
-            if self.response is not None:
-                await self.response.stream.aclose()  # type: ignore[union-attr]  # an AsyncByteStream
-        finally:
-            if isinstance(self.body, Body):
-                self.story.received = self.body.received
-                await self.body.aclose()
+        if isinstance(self.body, Body):
+            self.story.received = self.body.received
+            await self.body.aclose()

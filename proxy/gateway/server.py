@@ -134,11 +134,15 @@ class Connection(RequestHandler):
         """Serve one request after the other; in place of aiohttp's, which makes a task and more for each."""
         try:
             while not (self._close or self._force_close):
-                message, body = self._messages.popleft() if self._messages else await self._next()
+                if not self._messages:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                    self._waiter = None
+                message, body = self._messages.popleft()
                 if self._parser is not None:
                     self._parser.message_consumed()
-                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-                    self._resume_reading_if_drained()
+                if self._buffer_paused:
+                    self._refill()
                 if not await self._serve(cast("RawRequestMessage", message), body):
                     break
                 if self._upgraded and not self._messages:
@@ -154,13 +158,10 @@ class Connection(RequestHandler):
             self._task_handler = None
             self.transport.close()
 
-    async def _next(self) -> tuple[object, StreamReader]:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-        return self._messages.popleft()
+    def _refill(self) -> None:
+        """Read on, if enough of what was read ahead has been served."""
+        if len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
 
     async def _serve(self, message: RawRequestMessage, body: StreamReader) -> bool:
         """Answer one request; return whether there may be another."""

@@ -56,6 +56,7 @@ class Service:
         """
         story = inbound.story
         head = b""
+        complete = False
         answer: Answer | None = None
         try:
             answer = await self.forward(inbound)
@@ -63,7 +64,8 @@ class Service:
             stays = peer.stays and not self.connections.draining
             framed = framing(answer, inbound.method, inbound.version, keep_alive=stays)
             head = head_bytes(answer, framed, inbound.version)
-            if not begin(peer, answer, framed, head, story):
+            complete = begin(peer, answer, framed, head, story)
+            if not complete:
                 await go_on(peer, answer, framed, story)
             story.complete = True
             if peer.writing_paused:
@@ -74,8 +76,8 @@ class Service:
             raise
         finally:
             try:
-                if answer is not None and answer.cleanup is not None:
-                    await answer.cleanup()
+                if answer is not None and not (complete and answer.cleanup is None):
+                    await answer.aclose()
             finally:
                 if answer is None:
                     story.failure = story.failure or "the client went away"

@@ -71,9 +71,7 @@ class Upstream:
     def is_own(self, request: httpx.Request) -> bool:
         """Whether a request goes to this origin."""
         url = request.url
-        return url is self.url or (
-            url.host == self.url.host and url.scheme == self.url.scheme and url.port == self.url.port
-        )
+        return url.host == self.url.host and url.scheme == self.url.scheme and url.port == self.url.port
 
     def send(self, request: httpx.Request) -> Awaitable[httpx.Response]:
         """Send one request, once.
@@ -88,8 +86,9 @@ class Upstream:
         """
         if self.is_loop:
             raise LoopDetected
-        transport = self._transport if self.is_own(request) else self._foreign
-        return transport.handle_async_request(request)
+        if request.url is self.url or self.is_own(request):
+            return self._transport.handle_async_request(request)
+        return self._foreign.handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -230,8 +230,7 @@ async def test_the_answers_end_gives_everything_back() -> None:
     waiting = asyncio.create_task(case.send())
     await settle()
     assert len(case.script.requests) == 1
-    assert got.cleanup is not None
-    await got.cleanup()
+    await got.aclose()
     assert stream.closed
     assert case.story.received == 3
     second = await waiting
