@@ -61,7 +61,10 @@ async def test_it_is_run_again_when_the_token_expires(program: Program) -> None:
     assert scheme.expires_at() == START + 40
     await program.clock.advance(40)
     assert values(await applied(scheme), "Authorization") == [b"Bearer t2"]
-    assert scheme.expires_at() == START + 40 + module.UNTOLD, "nothing was said of its life"
+    expiry = scheme.expires_at()
+    assert expiry is not None
+    # Run in the background before, it may have ended by then.
+    assert START < expiry - module.UNTOLD <= START + 40, "nothing was said of its life"
 
 
 @pytest.mark.parametrize(
