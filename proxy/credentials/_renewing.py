@@ -63,9 +63,6 @@ class TokenScheme(Scheme):
         """Put `token` on `request`."""
         request.headers["Authorization"] = f"Bearer {token.access_token}"
 
-    def saw(self, token: Token, response: httpx.Response) -> None:
-        """See an answer to a request that carried `token`, before it is handed on."""
-
     def heed(self, request: httpx.Request, response: httpx.Response) -> bool:  # noqa: ARG002  # for those who override
         """Learn from an answer; say whether the same token has to be put on `request` anew, and sent again."""
         return False
@@ -82,14 +79,12 @@ class TokenScheme(Scheme):
             response = yield request
             self.heed(request, response)
         if not await self._settings.unauthorized.matches(response):
-            self.saw(token, response)
             return
         token = await self.source.renew(token)
         self.put(request, token)
         request.extensions["notes"] = ["renewed token"]
         response = yield request
         self.heed(request, response)
-        self.saw(token, response)
         self.source.hear(token, refused=await self._settings.unauthorized.matches(response))
 
     # -- the source ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -236,7 +236,9 @@ class CookieSession(_LoginScheme):
             CredentialError: none of the cookies is for the API.
 
         """
-        cookies = self._cookies(token)
+        if self._now is None or self._now[0] is not token:
+            self._now = token, _unpacked(token)
+        cookies = self._now[1]
         if cookies and not any(cookie.is_for(request.url.host) for cookie in cookies):
             raise CredentialError(f"the login's cookies are not for {request.url.host}")
         path = request.extensions["target"].partition(b"?")[0].decode("latin-1")
@@ -244,35 +246,26 @@ class CookieSession(_LoginScheme):
         ours = [
             (each.name, each.value) for each in cookies if each.goes_with(request.url, path) and not each.is_over(now)
         ]
+        request.extensions["session"] = token
         # The client's own, also when the request is repeated.
         theirs = request.extensions.setdefault("cookies", field_value(request, "Cookie", b";"))
         if ours or theirs:
             set_field(request, "Cookie", with_cookies(theirs, ours))
 
-    def _cookies(self, token: Token) -> tuple[Cookie, ...]:
-        if self._now is None or self._now[0] is not token:
-            self._now = token, tuple(Cookie(**table) for table in json.loads(token.access_token))
-        return self._now[1]
-
-    def saw(self, token: Token, response: httpx.Response) -> None:
-        """As `TokenScheme.saw`: take over new values of the session's cookies, and keep them from the client."""
-        fields = response.headers.raw
-        if not any(name.lower() == b"set-cookie" for name, _ in fields):
-            return
-        cookies, now = self._cookies(token), self._clock.time()
-        names = {cookie.name for cookie in cookies}
-        left, changed = [], []
-        for name, value in fields:
-            cookie = None
-            if name.lower() == b"set-cookie":
-                cookie = parse(value.decode("latin-1"), response.request.url, now)
-            if cookie is not None and cookie.name in names:
-                changed.append(cookie)
-            else:
-                left.append((name, value))
-        if changed:
-            self._now = token, kept(cookies, changed, now)
-            response.headers = RawHeaders(left)
+    def heed(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """As `TokenScheme.heed`: take over new values of the session's cookies, and keep them from the client."""
+        if not any(name.lower() == b"set-cookie" for name, _ in response.headers.raw):
+            return False
+        token: Token = request.extensions["session"]
+        names = {cookie.name for cookie in _unpacked(token)}
+        told = [_set_cookie(field, names) for field in response.headers.raw]
+        if self._now is not None and self._now[0] is token:  # not a late answer, of an earlier session
+            now = self._clock.time()
+            changed = [parse(text, request.url, now) for text in told if text]
+            self._now = token, kept(self._now[1], (cookie for cookie in changed if cookie is not None), now)
+        left = [field for field, text in zip(response.headers.raw, told, strict=True) if not text]
+        response.headers = RawHeaders(left)
+        return False
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`."""
@@ -280,3 +273,13 @@ class CookieSession(_LoginScheme):
         del request.headers["Authorization"]
         set_field(request, "Cookie", with_cookies(field_value(request, "Cookie", b";"), [("session", MASK)]))
         return told
+
+
+def _unpacked(token: Token) -> tuple[Cookie, ...]:
+    return tuple(Cookie(**table) for table in json.loads(token.access_token))
+
+
+def _set_cookie(field: tuple[bytes, bytes], names: Collection[str]) -> str:
+    """Return the value of a ``Set-Cookie`` of one of these names; empty if it is something else."""
+    text = field[1].decode("latin-1") if field[0].lower() == b"set-cookie" else ""
+    return text if text.partition("=")[0].strip() in names else ""

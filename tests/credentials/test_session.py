@@ -152,6 +152,25 @@ async def test_new_values_are_taken_over_and_no_client_sees_them() -> None:
     ]  # fmt: skip
 
 
+async def test_a_late_answer_of_an_earlier_session_changes_nothing_and_shows_nothing() -> None:
+    home = Site(welcome("sid=s1; Path=/"), welcome("sid=s2; Path=/"))
+    late = home.scheme.async_auth_flow(request())
+    asked = await anext(late)
+    await Bench(home.scheme, 401, 200)()
+    answered = welcome("sid=old; Path=/", "sid=odd; Domain=else.test", "theme=dark")
+    with pytest.raises(StopAsyncIteration):
+        await late.asend(answered)
+    assert answered.headers.get_list("set-cookie") == ["theme=dark"]
+    assert values(asked, "Cookie") == [b"sid=s1"]
+    assert values(await applied(home.scheme), "Cookie") == [b"sid=s2"]
+
+
+async def test_a_refusal_that_is_handed_on_shows_nothing_either() -> None:
+    home = Site(welcome("sid=s1; Path=/"), 401)
+    refused = answer(401, [(b"Set-Cookie", b"sid=canary; Path=/")])
+    assert "set-cookie" not in (await Bench(home.scheme, refused)()).headers
+
+
 async def test_a_session_that_the_api_ended_is_begun_anew_when_it_says_so() -> None:
     home = Site(welcome("sid=s1; Path=/"), welcome("sid=s2; Path=/"))
     bench = Bench(home.scheme, welcome("sid=; Max-Age=0; Path=/"), 401, 200)
