@@ -131,22 +131,9 @@ class Connection(RequestHandler):
             self.refuse(HeadTooLarge())
 
     async def start(self) -> None:
-        """Serve one request after the other; in place of aiohttp's, which makes a task and more for each."""
+        """Serve until the end; in place of aiohttp's, which makes a task and more for each request."""
         try:
-            while not (self._close or self._force_close):
-                if not self._messages:
-                    self._waiter = self._loop.create_future()
-                    await self._waiter
-                    self._waiter = None
-                message, body = self._messages.popleft()
-                if self._parser is not None:
-                    self._parser.message_consumed()
-                if self._buffer_paused:
-                    self._refill()
-                if not await self._serve(cast("RawRequestMessage", message), body):
-                    break
-                if self._upgraded and not self._messages:
-                    self._decline_upgrade()
+            await self._serve_all()
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -157,6 +144,22 @@ class Connection(RequestHandler):
         if self.transport is not None:
             self._task_handler = None
             self.transport.close()
+
+    async def _serve_all(self) -> None:
+        while not (self._close or self._force_close):
+            if not self._messages:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+                self._waiter = None
+            message, body = self._messages.popleft()
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused:
+                self._refill()
+            if not await self._serve(cast("RawRequestMessage", message), body):
+                break
+            if self._upgraded:
+                self._decline_upgrade()
 
     def _refill(self) -> None:
         """Read on, if enough of what was read ahead has been served."""
@@ -217,7 +220,7 @@ class Connection(RequestHandler):
 
     def _decline_upgrade(self) -> None:
         """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
-        if self._parser is None or self._payload_parser is not None:
+        if self._messages or self._parser is None or self._payload_parser is not None:
             return
         self._parser.set_upgraded(False)
         self._upgraded = False
