@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ def main() -> None:
     try:
         python = with_countersign(options.python)
         contenders = _present([kinds[name](Options(python, options.cores[0])) for name in options.only])
-        results = _results([scenarios[name]() for name in options.scenario], contenders, options)
+        machine = describe(contenders)
+        print("\n".join(f"{name}: {text}" for name, text in machine.items()), end="\n\n")
+        results: list[Result] = []
+        for result in _played([scenarios[name]() for name in options.scenario], contenders, options):
+            print(markdown([result]), flush=True)
+            results.append(result)
+            _write(options.out, results, machine)  # what there is stays if the run is ended
     except (MissingError, StartError) as failure:
         sys.exit(str(failure))
-    machine = describe(contenders)
-    _write(options.out, results, machine)
-    print("\n".join(f"{name}: {text}" for name, text in machine.items()), end="\n\n")
-    print(markdown(results))
 
 
 def _place(kind: type[Contender]) -> tuple[bool, str]:
@@ -91,7 +94,7 @@ def _present(contenders: list[Contender]) -> list[Contender]:
     return found
 
 
-def _results(scenarios: list[Scenario], contenders: list[Contender], options: argparse.Namespace) -> list[Result]:
+def _played(scenarios: list[Scenario], contenders: list[Contender], options: argparse.Namespace) -> Iterator[Result]:
     core = options.cores[1]
     os.sched_setaffinity(0, {core})
     # Some scenarios hold a thousand connections open.
@@ -102,7 +105,8 @@ def _results(scenarios: list[Scenario], contenders: list[Contender], options: ar
         upstream = stack.enter_context(api.serving(home / "api", core))
         source = stack.enter_context(backend.serving(home / "backend", core))
         stage = Stage(home, core, options.seconds, upstream, source, options.events)
-        return [play(scenario, contenders, stage, options.rounds) for scenario in scenarios]
+        for scenario in scenarios:
+            yield play(scenario, contenders, stage, options.rounds)
 
 
 def _write(out: Path, results: list[Result], machine: dict[str, str]) -> None:
