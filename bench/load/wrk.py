@@ -69,12 +69,14 @@ def drive(url: str, *, core: int, seconds: float, connections: int, arguments: S
     """Run wrk on one core.
 
     Raises:
-        LoadError: it failed, or an answer was neither 2xx nor 3xx.
+        LoadError: it failed, got no answer, or one that was neither 2xx nor 3xx.
 
     """
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}", "--latency"]
     done = subprocess.run([*command, *arguments, url], capture_output=True, text=True, check=False)
     outcome = parse(done.stdout + done.stderr)
+    if not outcome.requests:
+        raise LoadError(f"no request was answered within {seconds:g} s")
     if outcome.refusals:
         raise LoadError(f"{outcome.refusals} of {outcome.requests} answers were neither 2xx nor 3xx")
     return outcome

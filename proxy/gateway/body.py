@@ -1,7 +1,7 @@
 """A request's body: streamed on, and kept meanwhile for a replay.
 
 What has been read is kept in memory up to one limit, then in a file without a name up to another. A body
-over both streams on, but can't be sent a second time.
+over both streams on, but can't be sent a second time; one that says so beforehand spares the disk.
 """
 
 from __future__ import annotations
@@ -56,16 +56,24 @@ NO_BODY = NoBody()
 class Body(httpx.AsyncByteStream):
     """A body that may be iterated again: first what was kept, then what the client has yet to send.
 
+    Args:
+        source: where it comes from.
+        limits: how much may be kept.
+        length: its announced length in bytes; None if it is chunked.
+
     Attributes:
         replayable: whether all that was read is still there.
         received: bytes read from the client so far.
 
     """
 
-    def __init__(self, source: BodySource, limits: LimitSettings) -> None:
+    def __init__(self, source: BodySource, limits: LimitSettings, length: int | None = None) -> None:
         self._source = source
         self._pieces: AsyncIterator[bytes] | None = None
         self._limits = limits
+        most = limits.replay_memory + limits.replay_disk
+        # A file that would be thrown away all the same costs as much as the sending.
+        self._room = most if length is None or length <= most else limits.replay_memory
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._file_lock = threading.Lock()  # a reader that was cancelled may still be at it in its thread
@@ -134,13 +142,12 @@ class Body(httpx.AsyncByteStream):
             raise self._failure
         if not self.replayable:
             return
-        limits = self._limits
-        if self.received > limits.replay_memory + limits.replay_disk:
+        if self.received > self._room:
             self.replayable = False
             self._drop()
             return
         self._memory += piece
-        if len(self._memory) > limits.replay_memory:
+        if len(self._memory) > self._limits.replay_memory:
             full, self._memory = self._memory, bytearray()
             self._writing = asyncio.ensure_future(asyncio.to_thread(self._spill, full))
             await self._written()

@@ -139,7 +139,7 @@ class Route:
         if inbound.body is not None:
             if inbound.length is not None and 0 < self._limits.body < inbound.length:
                 raise BodyTooLarge("the request's body is over limits.body")
-            body = Body(inbound.body, self._limits)
+            body = Body(inbound.body, self._limits, inbound.length)
         return Draft(inbound.method, self._target(admitted), outgoing.fields, body, outgoing.is_safe, outgoing.bare)
 
     def _outgoing(self, inbound: Inbound) -> Outgoing:

@@ -134,6 +134,24 @@ async def test_what_is_over_both_limits_streams_on(files: list[IO[bytes]]) -> No
     assert files[0].closed
 
 
+@pytest.mark.parametrize(("length", "on_disk"), [(32, False), (17, False), (16, True), (None, True)])
+async def test_what_is_announced_to_be_over_both_limits_is_not_put_on_disk(
+    length: int | None, files: list[IO[bytes]], *, on_disk: bool
+) -> None:
+    body = Body(Client(b"a" * 8, b"b" * 8, b"c" * 8, b"d" * 8), limits(8, 8), length)
+    await begin(body, 2)
+    assert bool(files) is on_disk
+    assert body.replayable is on_disk
+    await body.aclose()
+
+
+async def test_what_is_announced_to_be_over_both_limits_can_be_sent_again_while_it_fits_in_memory() -> None:
+    body = Body(Client(b"a" * 8, b"b" * 8, b"c" * 8), limits(8, 8), 24)
+    await begin(body, 1)
+    assert body.replayable
+    assert await read(body) == b"a" * 8 + b"b" * 8 + b"c" * 8
+
+
 async def test_a_large_body_comes_back_in_pieces(files: list[IO[bytes]]) -> None:
     sent = [os.urandom(100_000) for _ in range(5)]
     body = Body(Client(*sent), limits(150_000, MIB))
