@@ -25,6 +25,7 @@ from proxy.places import own
 from proxy.workers.supervisor import Supervisor
 from proxy.workers.worker import Assignment, Worker
 
+_MOST_FILES = 1 << 16
 _REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
 
 
@@ -158,9 +159,27 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
-    """Run `main` on uvloop where there is one."""
+    """Run `main` on uvloop where there is one, with as many files as it may have open."""
+    raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
+
+
+def raise_file_limit() -> None:
+    """Have as many files open as the system lets this process (setrlimit(2)).
+
+    The usual 1,024 are meant for programs that use select(2): the default of 1,024 clients, each with a
+    connection to an upstream, needs twice as many.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a lower one of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

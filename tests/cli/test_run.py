@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -219,3 +220,17 @@ def test_without_uvloop_the_stock_loop_serves(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "uvloop", None)
     run_loop(main())
     assert found == ["uvloop", "asyncio"]
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hard", "soft"), [(4096, 4096), (300, 300)])
+def test_as_many_files_may_be_open_as_the_system_allows(hard: int, soft: int) -> None:
+    script = (
+        "import resource, proxy.cli.run as run\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))\n"
+        "async def main(): print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "run.run_loop(main())\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == f"({soft}, {hard})\n"
