@@ -6,6 +6,7 @@ A reload makes another generation; the old one ends with its last request.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from random import Random
 
 import httpx
 
+from proxy.admin import credential_name
 from proxy.clock import Clock
 from proxy.config import Settings
 from proxy.credentials import Context, Credential, Scheme
@@ -24,6 +26,7 @@ from proxy.gateway.guard import Guard
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
+from proxy.gateway.throttle import Gate
 from proxy.gateway.upstream import Upstream
 from proxy.metrics import Family
 from proxy.report import Report
@@ -82,6 +85,16 @@ class Generation:
             RouteTable([self._route(name, route) for name, route in settings.routes.items()]),
             surroundings.defect,
         )
+        self._gates: dict[str, Gate] = {}
+        for route in self.gateway.table.routes:
+            gate = self._gates[_pause_name(route)] = route.exchange.gate
+            gate.tell = partial(store.share_pause, _pause_name(route))
+        self._unwatch = store.watch_pauses(self._hold)
+
+    def _hold(self, name: str, seconds: float) -> None:
+        """Another process was told to wait by the API of one of our routes."""
+        if name in self._gates:
+            self._gates[name].hold(seconds)
 
     def _route(self, name: str, settings: RouteSettings) -> Route:
         retry, timeout, limits = self.settings.effective(settings)
@@ -173,8 +186,15 @@ class Generation:
 
     async def aclose(self) -> None:
         """Close what it holds."""
+        self._unwatch()
         await self.gateway.aclose()
         await asyncio.gather(*(source.aclose() for source in self._tokens.sources))
         for _, scheme in self._built:
             await scheme.aclose()
         await self._foreign.aclose()
+
+
+def _pause_name(route: Route) -> str:
+    """Return a name that the same route of another process has, too; it shows none of what it is made of."""
+    facts = f"{route.name}\n{credential_name(route)}\n{route.settings.upstream}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]

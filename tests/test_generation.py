@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -12,16 +13,17 @@ from proxy.credentials import Scheme
 from proxy.errors import ConfigError
 from proxy.gateway import Entrance
 from proxy.generation import Generation, Surroundings
+from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from tests.doubles import FakeClock
 
 
-def generation(table: dict[str, Any]) -> Generation:
+def generation(table: dict[str, Any], store: Store | None = None) -> Generation:
     surroundings = Surroundings(
         FakeClock(), Random(1), lambda credential, outcome: None, lambda text: None, lambda failure: None
     )
     settings = load(overrides={"tokens": {"store": "memory"}, **table}, use_file=False)
-    return Generation(settings, MemoryStore(), surroundings)
+    return Generation(settings, store or MemoryStore(), surroundings)
 
 
 async def test_routes_that_name_the_same_credential_share_it() -> None:
@@ -109,3 +111,37 @@ async def test_an_inline_credential_tells_its_expiry_and_is_closed_once_like_any
     assert list(made.expiries()) == [("routes.a", 7.0)]
     await made.aclose()
     assert scheme.closed == 1
+
+
+class Sharing(MemoryStore):
+    """A store by which pauses are shared at once with everyone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hearing: list[Callable[[str, float], None]] = []
+
+    def share_pause(self, name: str, seconds: float) -> None:
+        for paused in self.hearing:
+            paused(name, seconds)
+
+    def watch_pauses(self, paused: Callable[[str, float], None]) -> Callable[[], None]:
+        self.hearing.append(paused)
+        return lambda: self.hearing.remove(paused)
+
+
+async def test_replicas_wait_together_at_the_gate_of_the_same_route_credential_and_api() -> None:
+    def table(credential: str, **more: str) -> dict[str, Any]:
+        return {
+            "routes": {"a": {"upstream": "https://api.test", "credential": credential, **more}},
+            "credentials": {name: {"type": "bearer", "token": "x"} for name in ("key", "other")},
+        }
+
+    store = Sharing()
+    tables = [table("key"), table("key"), table("other"), table("key", upstream="https://other.test")]
+    replicas = [generation(each, store) for each in tables]
+    gates = [made.gateway.table.routes[0].exchange.gate for made in replicas]
+    gates[0].close(30.0)
+    assert [gate.remaining() for gate in gates] == [30.0, 30.0, 0.0, 0.0]
+    for made in replicas:
+        await made.aclose()
+    assert store.hearing == []

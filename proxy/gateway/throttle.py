@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from proxy.clock import Clock
 from proxy.errors import ShuttingDown, Throttled
@@ -19,10 +20,16 @@ FASTEST = 0.01  # … and what these pauses shrink to
 
 
 class Gate:
-    """The gate of one credential and route."""
+    """The gate of one credential and route.
+
+    Attributes:
+        tell: hears how many seconds the API has asked to wait, for others who call it, too.
+
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.tell: Callable[[float], None] = lambda seconds: None  # noqa: ARG005  # nobody else does
         self._until = 0.0
         self._pace = 0.0
         self._queue: deque[tuple[float, asyncio.Future[None]]] = deque()
@@ -34,6 +41,12 @@ class Gate:
         return self._porter is None
 
     def close(self, seconds: float) -> None:
+        """As `hold`, since the API has asked for it."""
+        self.hold(seconds)
+        if seconds > 0:
+            self.tell(seconds)
+
+    def hold(self, seconds: float) -> None:
         """Let nobody through for `seconds`; a longer time that was told before stands."""
         self._until = max(self._until, self._clock.monotonic() + min(seconds, LONGEST))
         self._pace = SLOWEST

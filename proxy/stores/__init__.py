@@ -112,6 +112,16 @@ class Store(ABC):
         without need (so at first with every name there is), and must not raise. What is returned ends it.
         """
 
+    def share_pause(self, name: str, seconds: float) -> None:  # noqa: B027  # most have nobody to tell
+        """Tell others who share this store that nobody may call `name` for `seconds`: at best effort, and at once."""
+
+    def watch_pauses(self, paused: Callable[[str, float], None]) -> Callable[[], None]:  # noqa: ARG002  # as above
+        """Call `paused` with name and seconds for each pause that others share from now on, or have shared before.
+
+        Otherwise as `watch`.
+        """
+        return lambda: None
+
     def trouble(self) -> str | None:
         """Return why tokens are not kept or shared at present, for people; None if all is well. Costs nothing."""
         return None

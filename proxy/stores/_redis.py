@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -18,6 +19,7 @@ from proxy.values import is_loopback
 
 PATIENCE = 1.0  # seconds for a connection, and for an answer
 REST = 0.5  # seconds in which a server that failed is not asked again
+SOON, LATER = 0.1, 1.0  # seconds after which a server that went away is looked for again
 HEARTBEAT = 2.0  # seconds of silence after which a subscription asks whether there is still somebody
 
 _PORT = 6379
@@ -131,8 +133,40 @@ class Link:
         self.trouble = ""
         return answer
 
-    async def published(self, *channels: str) -> AsyncGenerator[tuple[str, bytes]]:
-        """Yield channel and text of what is published; before it the empty channel, when nothing is missed any more.
+    async def keys(self, prefix: bytes) -> set[bytes]:
+        """Return all keys that begin with `prefix`; otherwise as a command."""
+        found: set[bytes] = set()
+        cursor = 0
+        while True:
+            cursor, keys = await self("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", 100)
+            found.update(keys)
+            if not cursor:
+                return found
+
+    async def follow(self, channel: str, begin: Callable[[], Awaitable[None]], heard: Callable[[bytes], None]) -> None:
+        """Let `heard` have what is published, until this is cancelled.
+
+        Args:
+            channel: where.
+            begin: called when nothing is missed any more, again each time after the server was away.
+            heard: must not raise.
+
+        """
+        pause = SOON
+        while True:
+            with suppress(StoreError):  # whoever needs the server is told, and `trouble` says it
+                async with aclosing(self._published(channel)) as published:
+                    async for text in published:
+                        if text is None:
+                            pause = SOON
+                            await begin()
+                        else:
+                            heard(text)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LATER)
+
+    async def _published(self, channel: str) -> AsyncGenerator[bytes | None]:
+        """Yield what is published; before it None, when nothing is missed any more.
 
         Raises:
             StoreError: the server is away.
@@ -140,11 +174,11 @@ class Link:
         """
         async with self._client.pubsub() as subscription:
             try:
-                await subscription.subscribe(*channels)
-                missing, is_alive = len(channels), False
+                await subscription.subscribe(channel)
+                is_alive = False
                 while True:
                     _heed_cancellation()
-                    message = await subscription.get_message(timeout=PATIENCE if missing else HEARTBEAT)
+                    message = await subscription.get_message(timeout=HEARTBEAT)
                     if message is None:
                         if not is_alive:
                             raise TimeoutError
@@ -153,11 +187,9 @@ class Link:
                         continue
                     is_alive, self.trouble = True, ""
                     if message["type"] == "message":
-                        yield message["channel"].decode(), message["data"]
+                        yield message["data"]
                     elif message["type"] == "subscribe":
-                        missing -= 1
-                        if not missing:
-                            yield "", b""
+                        yield None
             except (self._errors.RedisError, OSError) as failure:
                 raise self._away(failure) from None
 

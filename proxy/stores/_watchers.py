@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec
 
-Changed = Callable[[str], None]
+P = ParamSpec("P")
 
 
-class Watchers:
+class Watchers(Generic[P]):
     """Those who watch a store; `look` is run for them, and calls `tell` until it is cancelled."""
 
-    def __init__(self, look: Callable[[], Coroutine[None, None, None]]) -> None:
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:  # Any: as asyncio has it
         self._look = look
-        self._told: list[Changed] = []
+        self._told: list[Callable[P, None]] = []
         self._looking: asyncio.Task[None] | None = None
 
-    def add(self, changed: Changed) -> Callable[[], None]:
+    def add(self, changed: Callable[P, None]) -> Callable[[], None]:
         """Tell `changed` from now on; what is returned ends it."""
         self._told.append(changed)
         if self._looking is None:
@@ -30,10 +31,10 @@ class Watchers:
 
         return end
 
-    def tell(self, name: str) -> None:
-        """Tell everyone that the token of `name` may have changed."""
+    def tell(self, *news: P.args, **_: P.kwargs) -> None:
+        """Tell everyone."""
         for changed in self._told[:]:
-            changed(name)
+            changed(*news, **_)
 
     def _stop(self) -> asyncio.Task[None] | None:
         looking, self._looking = self._looking, None

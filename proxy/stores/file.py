@@ -40,7 +40,7 @@ class FileStore(Store):
         self._file = TokenFile(self._path, Cipher(setup.keys) if setup.keys else None, setup.warn)
         self._locks = TaskLocks()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")
-        self._watchers = Watchers(self._look)
+        self._watchers: Watchers[[str]] = Watchers(self._look)
         self._unread = self._unwritten = ""
 
     @classmethod

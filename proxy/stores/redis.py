@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from proxy.errors import StoreError
@@ -17,13 +18,13 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._format import DamagedError, decode, encode
 from proxy.stores._lease import Lease
 from proxy.stores._locks import TaskLocks, whatever_comes
+from proxy.stores._pauses import Pauses
 from proxy.stores._redis import Link, is_exposed, options, shown
 from proxy.stores._watchers import Watchers
 
 T = TypeVar("T")
 
 TOKEN, LOCK = b"countersign:token:", b"countersign:lock:"
-SOON, LATER = 0.1, 1.0  # seconds after which a server that went away is looked for again
 
 # Under a lock that was lost, only what is still as it was read under it may be replaced.
 _SAVE = """
@@ -47,8 +48,11 @@ class RedisStore(Store):
         self._warn = setup.warn
         self._locks = TaskLocks()
         self._leases: dict[str, Lease] = {}
-        self._watchers = Watchers(self._look)
         self._changed = f"countersign:{self._link.database}:changed"
+        follow = partial(self._link.follow, self._changed, self._begin, self._hear)
+        self._watchers: Watchers[[str]] = Watchers(follow)
+        self._heard_of: set[str] = set()  # names whose forgetting could be missed
+        self._pauses = Pauses(self._link)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")  # keys take long to derive
         self._unwritten = ""
         if self._cipher is None and is_exposed(setup.choice):
@@ -92,13 +96,7 @@ class RedisStore(Store):
 
     async def names(self) -> list[str]:
         """As `Store.names`."""
-        found: set[bytes] = set()
-        cursor = 0
-        while True:
-            cursor, keys = await self._link("SCAN", cursor, "MATCH", TOKEN + b"*", "COUNT", 100)
-            found.update(keys)
-            if not cursor:
-                return sorted(_text(key.removeprefix(TOKEN)) for key in found)
+        return sorted(_text(key.removeprefix(TOKEN)) for key in await self._link.keys(TOKEN))
 
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """As `Store.lock`; everyone is excluded who uses the same server and database.
@@ -111,6 +109,14 @@ class RedisStore(Store):
         """As `Store.watch`: told at once by the server; after it was away, of all tokens."""
         return self._watchers.add(changed)
 
+    def share_pause(self, name: str, seconds: float) -> None:
+        """As `Store.share_pause`."""
+        self._pauses.share(name, seconds)
+
+    def watch_pauses(self, paused: Callable[[str, float], None]) -> Callable[[], None]:
+        """As `Store.watch_pauses`."""
+        return self._pauses.watch(paused)
+
     def trouble(self) -> str | None:
         """As `Store.trouble`."""
         return self._link.trouble or self._unwritten or None
@@ -118,6 +124,7 @@ class RedisStore(Store):
     async def aclose(self) -> None:
         """As `Store.aclose`."""
         await self._watchers.aclose()
+        await self._pauses.aclose()
         await self._link.aclose()
         await asyncio.to_thread(self._thread.shutdown)
 
@@ -173,24 +180,15 @@ class RedisStore(Store):
 
     # -- what others do ------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        known: set[str] = set()
-        pause = SOON
-        while True:
-            try:
-                async with aclosing(self._link.published(self._changed)) as published:
-                    async for channel, data in published:
-                        if channel:
-                            known.add(_text(data))
-                            self._watchers.tell(_text(data))
-                            continue
-                        pause, before, known = SOON, known, set(await self.names())
-                        for name in before | known:
-                            self._watchers.tell(name)
-            except StoreError:
-                pass  # /readyz says so, and whoever needs the token
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LATER)
+    async def _begin(self) -> None:
+        before, self._heard_of = self._heard_of, set(await self.names())
+        for name in before | self._heard_of:
+            self._watchers.tell(name)
+
+    def _hear(self, data: bytes) -> None:
+        name = _text(data)
+        self._heard_of.add(name)
+        self._watchers.tell(name)
 
 
 def _bytes(name: str) -> bytes:

@@ -255,3 +255,21 @@ async def test_even_if_the_gate_has_not_begun_to_wait() -> None:
 
 async def test_closing_an_open_gate_for_good_does_nothing() -> None:
     await Gate(FakeClock()).aclose()
+
+
+# -- others who call the same API ------------------------------------------------------------------------
+
+
+async def test_what_the_api_asks_for_is_told_and_what_others_were_asked_is_kept_to(street: Street) -> None:
+    told: list[float] = []
+    street.gate.tell = told.append
+    street.gate.hold(2.0)
+    await street.comes("a")
+    assert street.order == ""
+    street.gate.close(5.0)
+    street.gate.close(0.0)
+    assert told == [5.0]
+    await street.clock.advance(4.0)
+    assert street.order == ""
+    await street.clock.advance(1.0)
+    assert street.order == "a"

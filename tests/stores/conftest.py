@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.stores import Setup, _lease, _redis, redis
+from proxy.stores import Setup, _lease, _redis
 from proxy.stores.redis import RedisStore
 from tests.stores.servers import RedisServer
 
@@ -52,5 +52,5 @@ async def opened() -> AsyncIterator[Open]:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that waits for a server waits a tenth as long."""
     for module, name in ((_redis, "PATIENCE"), (_redis, "REST"), (_redis, "HEARTBEAT"), (_lease, "LIFE"),
-                         (_lease, "RENEWED"), (redis, "LATER")):  # fmt: skip
+                         (_lease, "RENEWED"), (_redis, "LATER")):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name) / 10)

@@ -30,7 +30,7 @@ class Looking:
 
 async def test_one_looks_for_all_and_only_while_somebody_watches() -> None:
     looking, told = Looking(), list[str]()
-    watchers = Watchers(looking)
+    watchers: Watchers[[str]] = Watchers(looking)
     ends = [watchers.add(told.append), watchers.add(told.append)]
     await settle()
     assert looking.runs == 1
@@ -48,7 +48,7 @@ async def test_one_looks_for_all_and_only_while_somebody_watches() -> None:
 
 
 async def test_who_is_told_may_end_it() -> None:
-    watchers = Watchers(Looking())
+    watchers: Watchers[[str]] = Watchers(Looking())
     told: list[str] = []
     ends: list[Callable[[], None]] = []
 
@@ -66,7 +66,7 @@ async def test_who_is_told_may_end_it() -> None:
 
 async def test_the_end_is_awaited_and_nobody_is_told_afterwards() -> None:
     looking, told = Looking(), list[str]()
-    watchers = Watchers(looking)
+    watchers: Watchers[[str]] = Watchers(looking)
     await watchers.aclose()
     watchers.add(told.append)
     await settle()

@@ -1,0 +1,76 @@
+"""Pauses that an API has asked one process for, told to all who use the same redis server and database.
+
+At best effort: while the server is away, each process keeps to what it was told itself. Times go over as what is
+left of them, since clocks differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+from proxy.errors import StoreError
+from proxy.stores._redis import Link
+from proxy.stores._watchers import Watchers
+
+PAUSE = b"countersign:pause:"
+STEP = 0.1  # seconds by which a pause has to grow for others to be told again
+LONGEST = 86400.0  # seconds
+
+_SHARE = """
+if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[1])
+  redis.call('publish', ARGV[3], ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. ARGV[4])
+end
+"""
+
+
+class Pauses:
+    """What `Store.share_pause` and `Store.watch_pauses` are by redis."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._own = secrets.token_hex(8)
+        self._channel = f"countersign:{link.database}:paused"
+        self._watchers: Watchers[[str, float]] = Watchers(lambda: link.follow(self._channel, self._begin, self._hear))
+        self._told: dict[str, float] = {}  # loop time until which others have been told to wait
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def share(self, name: str, seconds: float) -> None:
+        """As `Store.share_pause`."""
+        until = asyncio.get_running_loop().time() + min(seconds, LONGEST)
+        if until - self._told.get(name, 0.0) < STEP:
+            return
+        self._told[name] = until
+        telling = asyncio.create_task(self._share(name, min(seconds, LONGEST)), name="telling of a pause")
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _share(self, name: str, seconds: float) -> None:
+        milliseconds = max(1, int(seconds * 1000))
+        try:
+            await self._link("EVAL", _SHARE, 1, PAUSE + name.encode(), milliseconds, self._own, self._channel, name)
+        except StoreError:
+            self._told.pop(name, None)  # nobody heard of it
+
+    def watch(self, paused: Callable[[str, float], None]) -> Callable[[], None]:
+        """As `Store.watch_pauses`."""
+        return self._watchers.add(paused)
+
+    async def _begin(self) -> None:
+        """Hear of the pauses that began before."""
+        for key in await self._link.keys(PAUSE):
+            left = await self._link("PTTL", key)
+            if left > 0:
+                self._watchers.tell(key.removeprefix(PAUSE).decode(), left / 1000)
+
+    def _hear(self, data: bytes) -> None:
+        owner, milliseconds, name = data.decode().split(" ", 2)
+        if owner != self._own:
+            self._watchers.tell(name, int(milliseconds) / 1000)
+
+    async def aclose(self) -> None:
+        """Tell and hear no more."""
+        await self._watchers.aclose()
+        await asyncio.gather(*self._telling)
