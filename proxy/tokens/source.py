@@ -171,7 +171,7 @@ class TokenSource(Renewed):
             token = await self._get(current)
         except ProxyError as failure:
             self._rest.begin(failure)
-            self._warn(f"{failure.detail}; the token endpoint is left alone for {self._rest.left:.0f} s")
+            self._warn(f"{failure.detail}; nobody is asked again for {self._rest.left:.0f} s")
             raise
         return self._take(token)
 
