@@ -21,7 +21,16 @@ class ProgramError(CountersignError):
 
 
 class ProgramTimeout(ProgramError):
-    """A program took too long, and was killed."""
+    """A program took too long, and was killed.
+
+    Attributes:
+        errors: as `Printed.errors`.
+
+    """
+
+    def __init__(self, text: str, errors: bytes) -> None:
+        super().__init__(text)
+        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,7 +79,7 @@ async def run(command: Sequence[str], timeout: float, *, alone: bool = False) ->
             await printed.complete
         is_over = len(printed.output) <= LIMIT
     except TimeoutError:
-        raise ProgramTimeout(f"took longer than {timeout:.0f} s") from None
+        raise ProgramTimeout(f"took longer than {timeout:.0f} s", bytes(printed.errors)) from None
     finally:
         if alone and not is_over:
             with suppress(ProcessLookupError, PermissionError):

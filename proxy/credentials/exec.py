@@ -56,20 +56,23 @@ class ExecScheme(TokenScheme):
     async def fetch(self) -> Token:
         """As `TokenScheme.fetch`."""
         printed = await self._run()
+        said = _said(printed.errors, printed.output)
         if printed.code:
-            raise CredentialError(f"{self._what} failed with exit code {printed.code}{_said(printed)}")
+            raise CredentialError(
+                f"{self._what} failed with exit code {printed.code}{_said(printed.errors, printed.output)}"
+            )
         now = self._clock.time()
         try:
             token = from_text(printed.output.decode("utf-8", "replace"), now, f"what {self._what} printed")
         except CredentialError as failure:
-            raise CredentialError(f"{failure.detail}{_said(printed)}") from None
+            raise CredentialError(f"{failure.detail}{said}") from None
         return token if token.expires_at is not None else replace(token, expires_at=now + UNTOLD)
 
     async def _run(self) -> Printed:
         try:
             return await run(self._command, TIMEOUT, alone=True)
         except ProgramTimeout as failure:
-            raise TokenEndpointDown(f"{self._what} {failure}", retry_after=1) from None
+            raise TokenEndpointDown(f"{self._what} {failure}{_said(failure.errors)}", retry_after=1) from None
         except ProgramError as failure:
             raise CredentialError(f"{self._what} {failure}") from None
 
@@ -79,10 +82,10 @@ class ExecScheme(TokenScheme):
         return {"token": f"from {self._what}, or the store"}
 
 
-def _said(printed: Printed) -> str:
+def _said(errors: bytes, output: bytes = b"") -> str:
     """What the program said on stderr: the end of it, in one line, without what could be secret."""
-    text = printed.errors.decode("utf-8", "replace")
-    for word in printed.output.decode("utf-8", "replace").split():
+    text = errors.decode("utf-8", "replace")
+    for word in output.decode("utf-8", "replace").split():
         if len(word) >= 4:
             text = text.replace(word, "***")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())

@@ -98,9 +98,11 @@ async def test_one_that_is_not_there_is_said() -> None:
 
 
 async def test_one_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", 0.05)
-    with pytest.raises(TokenEndpointDown, match="the command sleep took longer than 0 s"):
-        await build({"type": "exec", "command": ["sleep", "60"]}).ready()
+    monkeypatch.setattr(module, "TIMEOUT", 0.4)
+    script = f"echo 'visit https://login.test/ by token={CANARY}' >&2; sleep 60"
+    says = r"^the command sh took longer than 0 s: visit https://login\.test/ by token=\*\*\*$"
+    with pytest.raises(TokenEndpointDown, match=says):
+        await build({"type": "exec", "command": ["sh", "-c", script]}).ready()
 
 
 async def test_one_that_fails_is_not_run_for_each_request(program: Program) -> None:
