@@ -14,6 +14,10 @@ class ProofError(Exception):
     """What is wrong with a proof."""
 
 
+class NonceError(ProofError):
+    """All is well but the nonce."""
+
+
 class Judge:
     """One server's view of proofs.
 
@@ -30,7 +34,7 @@ class Judge:
         """Return the thumbprint of the key that a proof is by.
 
         Raises:
-            ProofError: it is none, or for something else. ``nonce`` if only that is missing.
+            ProofError: it is none, or for something else.
 
         """
         if proof is None:
@@ -48,7 +52,7 @@ class Judge:
         if claims.get("ath") != (None if access_token is None else hashed(access_token)):
             raise ProofError("ath")
         if claims.get("nonce") != self.nonce:
-            raise ProofError("nonce")
+            raise NonceError("nonce")
         return key.thumbprint()
 
 
