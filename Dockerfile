@@ -7,7 +7,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 RUN pip wheel --no-deps --wheel-dir /wheel . \
  && python -m venv --without-pip /opt/countersign \
- && pip --python /opt/countersign/bin/python install /wheel/*.whl
+ && pip --python /opt/countersign/bin/python install "$(echo /wheel/*.whl)[redis]"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Countersign" \

@@ -20,6 +20,7 @@ from proxy.log import Log
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 FILES = sorted(path.name for path in CONFIG.glob("*.toml"))
 MOUNTED = "/run/secrets"  # where container engines put secrets
+MOUNTS = {"redis_url": "redis://:value@127.0.0.1:1/0"}  # where nobody is; of other secrets any text will do
 
 SECRETS = ("client_secret", "key", "password", "refresh_token", "secret", "token", "value")
 
@@ -43,7 +44,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setenv(str(variable), f"value of {variable}")
     for mounted in named(table, "file"):
         assert str(mounted).startswith(f"{MOUNTED}/")
-        (tmp_path / Path(str(mounted)).name).write_text("value\n")
+        name_of_file = Path(str(mounted)).name
+        (tmp_path / name_of_file).write_text(MOUNTS.get(name_of_file, "value") + "\n")
     copy = tmp_path / name
     copy.write_text(text.replace(MOUNTED, str(tmp_path)))
     copy.chmod(0o644)  # none of them holds a secret
@@ -51,7 +53,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_the_promised_files_are_there() -> None:
-    assert {"minimal.toml", "routes.toml", "oauth2.toml", "hmac.toml", "docker.toml"} <= set(FILES)
+    assert {"minimal.toml", "routes.toml", "oauth2.toml", "hmac.toml", "docker.toml", "sidecars.toml"} <= set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
