@@ -11,6 +11,7 @@ from http import HTTPMethod
 import httpx
 
 from proxy.errors import InternalError
+from proxy.transport.parser import Fields
 
 NO_BODY = 0
 CHUNKED = -1
@@ -22,6 +23,7 @@ _CODING = b"transfer-encoding"
 _SIZES = frozenset(map(len, (_LENGTH, _CODING, b"upgrade")))  # of the names that are looked at
 _UPGRADE = -2
 _COLON = b": ".join
+_BREAK = "a line break within the request's head"
 
 
 class HeadWriter:
@@ -33,11 +35,15 @@ class HeadWriter:
 
     """
 
-    __slots__ = ("_prefix", "_tail")
+    __slots__ = ("_fields", "_framing", "_lines", "_prefix", "_tail")
 
     def __init__(self, prefix: bytes = b"", extra: bytes = b"") -> None:
         self._prefix = prefix
         self._tail = [extra, b"", b""] if extra else [b"", b""]
+        # Of the latest fields: clients repeat theirs, and most credentials do.
+        self._fields: Fields = [(b"", b"")]
+        self._lines = b""
+        self._framing = (NO_BODY, False)
 
     def __call__(self, request: httpx.Request) -> tuple[bytes, int, bool]:
         """Return the head, the body's length (or NO_BODY, CHUNKED), and whether an upgrade is asked for.
@@ -47,7 +53,15 @@ class HeadWriter:
 
         """
         fields = request.headers.raw
-        lines = [self._request_line(request)]
+        if fields != self._fields:
+            self._write(fields)
+        line = self._request_line(request)
+        if len(line.splitlines()) != 1:
+            raise InternalError(_BREAK)
+        return line + self._lines, *self._framing
+
+    def _write(self, fields: Fields) -> None:
+        lines = [b""]
         length, upgrade = NO_BODY, False
         framed = False
         for field in fields:
@@ -61,10 +75,11 @@ class HeadWriter:
                         raise InternalError("a request with two framings")
                     length, framed = framing, True
         lines += self._tail
-        head = b"\r\n".join(lines)
-        if len(head.splitlines()) != len(lines) - 1:
-            raise InternalError("a line break within the request's head")
-        return head, length, upgrade
+        written = b"\r\n".join(lines)
+        if len(written.splitlines()) != len(lines) - 1:
+            raise InternalError(_BREAK)
+        self._lines, self._framing = written, (length, upgrade)
+        self._fields = fields.copy()  # whoever made the list may change it
 
     def _request_line(self, request: httpx.Request) -> bytes:
         target: bytes | None = request.extensions.get("target")

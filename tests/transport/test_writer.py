@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from proxy.errors import InternalError
+from proxy.transport.messages import RawHeaders
 from proxy.transport.writer import CHUNKED, NO_BODY, HeadWriter, chunk
 
 URL = httpx.URL("http://upstream.test/from/the/url?a=%2F")
@@ -86,3 +87,22 @@ def test_an_outgoing_proxy_gets_the_absolute_form_and_its_field(target: bytes, l
 
 def test_a_chunk_has_its_size_in_front() -> None:
     assert chunk(b"x" * 17) == b"11\r\n" + b"x" * 17 + b"\r\n"
+
+
+def test_fields_that_are_repeated_are_written_once_and_those_that_changed_anew() -> None:
+    writer = HeadWriter()
+    fields = [(b"Host", b"a"), (b"X", b"1")]
+    asked = request(*fields)
+    asked.headers = RawHeaders(fields)
+    first = writer(asked)
+    assert writer(asked) == first
+    fields[1] = (b"X", b"2")
+    assert writer(asked)[0] == first[0].replace(b"X: 1", b"X: 2")
+    fields.append((b"Content-Length", b"5"))
+    assert writer(asked)[1] == 5
+    fields[1] = (b"X", b"2\r\nY: z")
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            writer(asked)
+    fields[1] = (b"X", b"2")
+    assert writer(asked)[1] == 5
