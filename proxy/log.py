@@ -39,6 +39,7 @@ _CREDENTIAL = re.compile(
     r"[^\s\"',;]{4,}",
     re.IGNORECASE,
 )
+_LONGEST = 1024  # characters of what clients have made up
 _GREY, _RED, _YELLOW, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
@@ -106,6 +107,11 @@ def _one_line(text: str) -> str:
         return text
     text = text.replace("\n", " | ")
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _cut(text: str) -> str:
+    """What is longer than a pipe takes at once would be torn apart by the lines of other processes."""
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def _request_line(event: Event) -> str:
@@ -194,8 +200,8 @@ class Log:
             "event": "request",
             "request_id": story.request_id,
             "route": story.route,
-            "method": story.method,
-            "path": story.path,
+            "method": _cut(story.method),
+            "path": _cut(story.path),
             "status": story.status,
             "attempts": story.attempts,
             "waited": round(story.waited, 3),

@@ -131,6 +131,13 @@ def test_a_reader_who_goes_away_ends_no_request() -> None:
     Log(closed, "json").info("x")
 
 
+def test_what_a_client_makes_up_is_no_longer_than_a_pipe_takes_at_once() -> None:
+    made = Story("X" * 30_000, "/" + "x" * 30_000, 0.0)
+    line = written(lambda log: log.request(made, 0))
+    assert len(line) < 4096  # PIPE_BUF
+    assert json.loads(line)["path"] == "/" + "x" * 1023 + "…"
+
+
 # -- secrets -----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proxy.gateway import Story
 from proxy.log import Log
 from proxy.workers.channel import pair
 from proxy.workers.child import SIGNALS, Child, Closeable, fork
@@ -112,3 +114,22 @@ def test_signals_of_the_supervisor_are_not_its_own() -> None:
             signal.signal(number, handler)
         reader.close()
         writer.close()
+
+
+def test_lines_of_several_processes_are_whole_though_their_reader_is_slow() -> None:
+    reader, writer = os.pipe()
+
+    def live() -> None:
+        with os.fdopen(writer, "w") as stream:
+            log = Log(stream, "json")
+            for _ in range(200):
+                log.request(Story("GET", "/" + "x" * 8000, 0.0), 0.0)
+
+    children = [born(live) for _ in range(3)]
+    os.close(writer)
+    said = b""
+    while piece := os.read(reader, 1000):
+        said += piece
+    os.close(reader)
+    assert [ended(child) for child in children] == [""] * 3
+    assert [json.loads(line)["event"] for line in said.splitlines()] == ["request"] * 600
