@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import tomllib
 from collections.abc import Iterator
@@ -107,3 +108,8 @@ def test_the_schema_says_nothing_of_the_machine_that_wrote_it() -> None:
 
 def test_the_schema_names_every_table() -> None:
     assert schema()["properties"].keys() == Settings.model_fields.keys()
+
+
+def test_each_configuration_can_be_handed_to_another_process(path: Path) -> None:
+    found = load(path)
+    assert repr(pickle.loads(pickle.dumps(found))) == repr(found)

@@ -22,8 +22,6 @@ from proxy.life import serve_until_signal, warn_of_secrets
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
-from proxy.workers.supervisor import Supervisor
-from proxy.workers.worker import Assignment, Worker
 
 _MOST_FILES = 1 << 16
 _REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
@@ -149,6 +147,10 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     """
     if not hasattr(os, "fork"):
         raise ConfigError("server.workers: this system can't fork processes; right would be 1")
+    # Here, since they are not for every system, and few need them.
+    from proxy.workers.supervisor import Supervisor
+    from proxy.workers.worker import Assignment, Worker
+
     _loop_factory()  # imported once, for all of them
 
     def work(assignment: Assignment) -> None:

@@ -60,8 +60,6 @@ class TakeOver:
 class GiveUp:
     """Forget what has been staged."""
 
-    number: int
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

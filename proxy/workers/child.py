@@ -12,8 +12,7 @@ from typing import Protocol
 
 from proxy.log import Log
 from proxy.workers.channel import Channel
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from proxy.workers.signals import SIGNALS
 
 
 class Closeable(Protocol):

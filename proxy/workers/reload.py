@@ -42,10 +42,15 @@ class Reload:
         self._workers = set(workers)
         self._awaited = set(workers)
         self._taking_over = False
-        for worker in workers:
-            for place, listener in opened.items():
+
+    def begin(self) -> None:
+        """Have all of them stage it."""
+        order = Stage(self.number, self.settings, dict(environment.variables.maps[1]))
+        for worker in self._workers:
+            for place, listener in self.opened.items():
                 worker.say(Open(place), listener.sockets)
-            worker.say(Stage(number, settings, dict(environment.variables.maps[1])))
+            worker.say(order)
+        self._go_on()
 
     def answer(self, worker: Child, message: Staged | TakenOver) -> None:
         """Take a worker's answer."""
@@ -57,7 +62,7 @@ class Reload:
         self._go_on()
 
     def bury(self, worker: Child) -> None:
-        """Expect nothing of a worker any more."""
+        """Expect nothing of a worker any more: it has ended, or will."""
         self._workers.discard(worker)
         if worker in self._awaited and not self._taking_over:
             self.failure = self.failure or "a worker ended meanwhile"
@@ -81,11 +86,7 @@ class Reload:
         if self._awaited or self.over:
             return
         if self.failure:
-            self.over = True
-            for worker in self._workers:
-                worker.say(GiveUp(self.number))
-            for listener in self.opened.values():
-                listener.close()
+            self.give_up()
         elif self._taking_over:
             self.over = True
         else:
@@ -93,3 +94,12 @@ class Reload:
             self._awaited = set(self._workers)
             for worker in self._workers:
                 worker.say(TakeOver(self.number))
+            self._go_on()  # if nobody is there
+
+    def give_up(self) -> None:
+        """Leave everything as it was."""
+        self.over = True
+        for worker in self._workers:
+            worker.say(GiveUp())
+        for listener in self.opened.values():
+            listener.close()

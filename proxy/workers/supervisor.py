@@ -7,8 +7,7 @@ import itertools
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from proxy import places
 from proxy.admin import Common
@@ -18,6 +17,7 @@ from proxy.errors import ConfigError, CountersignError
 from proxy.listeners import Listener
 from proxy.log import Log
 from proxy.places import Place
+from proxy.transport.tls import forget as forget_contexts
 from proxy.workers import (
     Accept,
     Answer,
@@ -32,23 +32,18 @@ from proxy.workers import (
     TakenOver,
 )
 from proxy.workers.channel import pair
-from proxy.workers.child import SIGNALS, Child, Closeable, fork
+from proxy.workers.child import Child, Closeable, fork
 from proxy.workers.inquiry import Inquiries
 from proxy.workers.reload import Reload
+from proxy.workers.restarts import Restarts
+from proxy.workers.signals import heard
 from proxy.workers.worker import Assignment
 
-STEADY = 60.0  # seconds: who has lived that long has not died of its start
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds
 END_PATIENCE = 5.0  # seconds for what should end by itself, over its grace
 
 
 class StartError(CountersignError):
     """The workers can't be started."""
-
-
-def pause(deaths: int) -> float:
-    """Return the seconds until a worker is started again that has died so many times in a row."""
-    return 0.0 if deaths <= 1 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (deaths - 2))
 
 
 class Supervisor:
@@ -83,8 +78,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[Place, Listener] = {}
         self._children: list[Child] = []
-        self._due = dict.fromkeys(range(self._count), 0.0)  # when to start which, monotonic seconds
-        self._deaths = dict.fromkeys(range(self._count), 0)
+        self._restarts = Restarts(self._count)
         self._inquiries = Inquiries(self._serving, self._clock.monotonic)
         self._numbers = itertools.count(1)
         self._reload: Reload | None = None
@@ -106,7 +100,7 @@ class Supervisor:
         # What is there now is there for good; the collector would only make the workers copy it.
         gc.collect()
         gc.freeze()
-        with _signals() as signals:
+        with heard() as signals:
             self._selector.register(signals, selectors.EVENT_READ)
             try:
                 while self._end_by is None or self._children:
@@ -116,8 +110,10 @@ class Supervisor:
 
     def _turn(self, signals: socket.socket) -> None:
         """Do what is due, and wait for the next signal, message or moment."""
-        self._start_those_due()
-        self._begin_reload()
+        if self._end_by is None:
+            self._start_those_due()
+            if self._announced:
+                self._begin_reload()
         for child in self._children:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.has_backlog else 0)
             self._selector.modify(child.channel.socket, wanted, child)
@@ -128,6 +124,7 @@ class Supervisor:
                 key.data.channel.flush()
                 self._hear(key.data)
         self._expire()
+        self._end_reload()
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do without having been told; None if there is nothing."""
@@ -135,7 +132,7 @@ class Supervisor:
         if self._reload is not None:
             moments.append(self._reload.deadline)
         elif self._end_by is None:
-            moments += self._due.values()
+            moments.append(self._restarts.next)
         known = [moment for moment in moments if moment is not None]
         return max(0.0, min(known) - self._clock.monotonic()) if known else None
 
@@ -144,7 +141,6 @@ class Supervisor:
         self._inquiries.expire()
         if self._reload is not None and now >= self._reload.deadline:
             self._reload.expire(now)
-            self._see_to_reload()
         if self._end_by is not None and now >= self._end_by:
             for child in self._children:
                 child.kill()
@@ -154,6 +150,8 @@ class Supervisor:
         for child in self._children:
             child.kill()
             child.bury()
+        if self._reload is not None:
+            self._reload.give_up()
         for listener in self._listeners.values():
             listener.close()
         self._selector.close()
@@ -165,10 +163,8 @@ class Supervisor:
 
     def _start_those_due(self) -> None:
         """Start workers; during a reload none, since it is not known yet with which configuration."""
-        now = self._clock.monotonic()
-        if self._reload is None and self._end_by is None:
-            for share in [share for share, moment in self._due.items() if moment <= now]:
-                del self._due[share]
+        if self._reload is None:
+            for share in self._restarts.take(self._clock.monotonic()):
                 self._start(share)
 
     def _start(self, share: int) -> None:
@@ -190,7 +186,7 @@ class Supervisor:
         serving = self._serving()
         accepts = {child: {child.share} for child in serving}
         orphans = sorted(set(range(self._count)).difference(*accepts.values()))
-        for orphan, child in zip(orphans, itertools.cycle(serving)):  # one of them never ends
+        for orphan, child in zip(orphans, itertools.cycle(serving)):  # the second never ends
             accepts[child].add(orphan)
         for child, shares in accepts.items():
             if child.accepts != shares:
@@ -203,20 +199,17 @@ class Supervisor:
         self._inquiries.bury(child)
         if self._reload is not None:
             self._reload.bury(child)
-            self._see_to_reload()
-        if self._end_by is not None:
+        if self._end_by is not None or child.leaving:
             return
         if not self._announced:
             raise StartError(f"a worker {how or 'ended'} at its start")
-        self._mourn(child, child.failure or how or "has left")
-        self._share_out()
+        self._replace(child, child.failure or how or "ended")
 
-    def _mourn(self, child: Child, how: str) -> None:
-        now = self._clock.monotonic()
-        deaths = 1 if now - child.born >= STEADY else self._deaths[child.share] + 1
-        self._deaths[child.share] = deaths
-        self._due[child.share] = now + pause(deaths)
-        self._log.error(f"a worker {how}", worker=child.share + 1, pid=child.pid, pause=pause(deaths))  # takes texts
+    def _replace(self, child: Child, how: str) -> None:
+        """Have another worker started in place of one that does not serve any more."""
+        pause = self._restarts.put(child.share, child.born, self._clock.monotonic())
+        self._log.error(f"a worker {how}", worker=child.share + 1, pid=child.pid, pause=pause)
+        self._share_out()
 
     # -- what it hears -------------------------------------------------------------------------------
 
@@ -242,10 +235,15 @@ class Supervisor:
             case Staged() | TakenOver():
                 if self._reload is not None:
                     self._reload.answer(child, message)
-                    self._see_to_reload()
             case Leaving():
-                child.leaving = True
-                self._share_out()
+                self._see_off(child)
+
+    def _see_off(self, child: Child) -> None:
+        child.leaving = True
+        if self._reload is not None:
+            self._reload.bury(child)
+        if self._announced and self._end_by is None:
+            self._replace(child, "leaves")
 
     def _welcome(self, child: Child) -> None:
         child.ready = True
@@ -284,23 +282,29 @@ class Supervisor:
     # -- reload --------------------------------------------------------------------------------------
 
     def _begin_reload(self) -> None:
-        """Begin one if it is wanted and everybody is there."""
-        everybody = len(self._serving()) == len(self._children) and self._announced
-        if not self._reload_wanted or self._reload is not None or not everybody or self._end_by is not None:
+        """Begin one if it is wanted and whoever is there has started."""
+        staying = [child for child in self._children if not child.leaving]
+        if not self._reload_wanted or self._reload is not None or not all(child.ready for child in staying):
             return
         self._reload_wanted = False
         try:
+            forget_contexts()  # a certificate may have been renewed under the same name
             settings = self._reread()
             new = [place for place in places.wanted(settings) if place not in self._listeners]
             opened = places.bind(new, self._count)
+            now = self._clock.monotonic()
+            self._reload = Reload(next(self._numbers), settings, opened, staying, now)
+            self._reload.begin()
         except CountersignError as failure:
             self._tell_of_reload(str(failure))
-            return
-        now = self._clock.monotonic()
-        self._reload = Reload(next(self._numbers), settings, opened, self._serving(), now)
-        self._see_to_reload()
+        except Exception as failure:  # noqa: BLE001  # no reason for the workers to end
+            self._log.defect(failure)
+            self._tell_of_reload(f"failed with {type(failure).__name__}")
+            if self._reload is not None:
+                self._reload.give_up()
+                self._reload = None
 
-    def _see_to_reload(self) -> None:
+    def _end_reload(self) -> None:
         reload = self._reload
         if reload is None or not reload.over:
             return
@@ -316,22 +320,6 @@ class Supervisor:
         self._outcome = f"failed: {failure}" if failure else "done"
         self._tell_all(Outcome(self._outcome))
         if failure:
-            self._log.error(f"reload failed, the old configuration goes on: {failure}")  # takes texts
+            self._log.error(f"reload failed, the old configuration goes on: {failure}")
         else:
             self._log.info("reloaded", routes=len(self._settings.routes))
-
-
-@contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """Have signals arrive as bytes, one each, on a socket."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        writer.setblocking(False)
-        before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(writer.fileno())
-        try:
-            yield reader
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -306,11 +306,32 @@ async def test_a_worker_that_is_told_to_end_finishes_what_it_has(run: Run, api: 
     api.always.go_on.set()
     async with Load(process, port) as load:
         assert {(await line.answer()).status for line in lines} == {200}
-        await process.says("has left")
+        await process.says("a worker leaves")
         await process.says("is started again")
         await load.more()
     assert set(load.answers) == {200}
     assert staying in workers(process)
+
+
+async def test_one_that_can_t_start_anew_is_tried_again(run: Run, api: Api, tmp_path: Path) -> None:
+    secret = tmp_path / "admin"
+    secret.write_text("hush")
+    process = await run(
+        *run_to(api, "--no-access-log"), env={**TWO, "COUNTERSIGN_SERVER__ADMIN_TOKEN__FILE": str(secret)}
+    )
+    port = await process.port()
+    secret.unlink()
+    os.kill(workers(process)[0], signal.SIGKILL)
+    await process.says(r"could not start: server\.admin_token: .*No such file")
+    async with Load(process, port) as load:
+        await load.more(20)
+    assert set(load.answers) == {200}
+    secret.write_text("hush")
+    await process.says("(?s)" + "is started again.*" * 2)
+    await comes(lambda: len(workers(process)) == 2)
+    async with Load(process, port) as load:
+        await load.more(20)
+    assert set(load.answers) == {200}
 
 
 async def test_without_their_supervisor_they_end_and_the_port_is_free(run: Run, api: Api) -> None:

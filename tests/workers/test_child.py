@@ -15,7 +15,11 @@ import pytest
 from proxy.gateway import Story
 from proxy.log import Log
 from proxy.workers.channel import pair
-from proxy.workers.child import SIGNALS, Child, Closeable, fork
+from proxy.workers.child import Child, Closeable, fork
+from proxy.workers.signals import SIGNALS, heard
+
+# Tests may run in a process with threads; the supervisor has none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 def born(live: Callable[[], None], *strangers: Closeable, log: Log | None = None) -> Child:
@@ -92,28 +96,17 @@ def test_what_belongs_to_the_supervisor_is_closed_there() -> None:
 
 
 def test_signals_of_the_supervisor_are_not_its_own() -> None:
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-    wakeup = signal.set_wakeup_fd(writer.fileno())
-
     def live() -> None:
         for number in SIGNALS:
             os.kill(os.getpid(), number)
         time.sleep(0.01)
 
-    try:
+    with heard() as signals:
         assert ended(born(live)) == ""
-        reader.setblocking(False)
+        signals.setblocking(False)
         with pytest.raises(BlockingIOError):
-            reader.recv(1)
+            signals.recv(1)
         assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(SIGNALS)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reader.close()
-        writer.close()
 
 
 def test_lines_of_several_processes_are_whole_though_their_reader_is_slow() -> None:

@@ -24,6 +24,7 @@ class Case:
         self.workers = [Puppet(0), Puppet(1)]
         self.opened: dict[Place, Listener] = {PLACE: kind(PLACE[1]).bind(PLACE[1], 2)}
         self.reload = Reload(3, SETTINGS, self.opened, self.workers, 100.0)
+        self.reload.begin()
         self.staging = [worker.take() for worker in self.workers]
 
     def told(self) -> list[list[object]]:
@@ -67,7 +68,7 @@ def test_one_that_can_t_keeps_all_from_it(case: Case) -> None:
     case.staged("no such file", case.workers[0])
     assert case.told() == [[], []]
     case.staged("", case.workers[1])
-    assert case.told() == [[GiveUp(3)], [GiveUp(3)]]
+    assert case.told() == [[GiveUp()], [GiveUp()]]
     assert (case.reload.over, case.reload.failure, case.open) == (True, "no such file", False)
 
 
@@ -81,14 +82,14 @@ def test_one_that_does_not_answer_keeps_all_from_it(case: Case) -> None:
     assert case.reload.deadline == 100.0 + PATIENCE
     case.staged("", case.workers[0])
     case.reload.expire(case.reload.deadline)
-    assert case.told() == [[GiveUp(3)], [GiveUp(3)]]
+    assert case.told() == [[GiveUp()], [GiveUp()]]
     assert case.reload.failure == "no answer within 60 s from worker 2"
 
 
 def test_one_that_dies_before_it_has_staged_keeps_all_from_it(case: Case) -> None:
     case.staged("", case.workers[0])
     case.reload.bury(case.workers[1])
-    assert case.told() == [[GiveUp(3)], []]
+    assert case.told() == [[GiveUp()], []]
     assert (case.reload.over, case.reload.failure) == (True, "a worker ended meanwhile")
 
 
@@ -110,3 +111,9 @@ def test_one_that_does_not_take_over_is_ended(case: Case) -> None:
     assert not case.reload.over
     case.reload.bury(case.workers[1])
     assert (case.reload.over, case.reload.failure) == (True, "")
+
+
+def test_nobody_is_there() -> None:
+    reload = Reload(3, SETTINGS, {}, [], 100.0)
+    reload.begin()
+    assert (reload.over, reload.failure) == (True, "")

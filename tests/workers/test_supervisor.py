@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import TextIO
 
-import pytest
-
-from proxy.config import load
+from proxy.config import Settings, load
 from proxy.log import Log
-from proxy.workers import Accept
-from proxy.workers.supervisor import Supervisor, pause
+from proxy.workers import Accept, GiveUp, Open, Outcome
+from proxy.workers.channel import pair
+from proxy.workers.child import Child
+from proxy.workers.supervisor import Supervisor
 
 from .doubles import Puppet
 
 
-@pytest.mark.parametrize(
-    ("deaths", "seconds"), [(1, 0), (2, 1), (3, 2), (4, 4), (5, 8), (6, 16), (7, 30), (8, 30), (1000, 30)]
-)
-def test_pauses_grow(deaths: int, seconds: float) -> None:
-    assert pause(deaths) == seconds
-
-
-def supervisor(workers: int) -> Supervisor:
+def supervisor(workers: int, reread: Callable[[], Settings] | None = None, lines: TextIO | None = None) -> Supervisor:
     table = {"server": {"workers": workers}, "routes": {"a": {"upstream": "https://x"}}}
     settings = load(overrides=table, use_file=False)
     return Supervisor(
         settings,
-        Log(io.StringIO()),
-        reread=lambda: settings,
+        Log(lines or io.StringIO(), "json"),
+        reread=reread or (lambda: settings),
         work=lambda assignment: None,
         announce=lambda *_: None,
     )
@@ -66,3 +61,44 @@ def test_every_share_has_somebody_who_accepts_it() -> None:
     made._close()
     for worker in (*workers, starting):
         worker.bury()
+
+
+def test_an_exception_that_nobody_expected_ends_no_worker() -> None:
+    def broken() -> Settings:
+        raise RuntimeError("c4n4ry")
+
+    lines = io.StringIO()
+    made = supervisor(2, broken, lines)
+    worker = Puppet()
+    made._children.append(worker)
+    made._reload_wanted = True
+    made._begin_reload()
+    assert worker.take() == [Outcome("failed: failed with RuntimeError")]
+    assert "unexpected exception" in lines.getvalue()
+    assert "c4n4ry" not in lines.getvalue()
+    made._children.clear()
+    made._close()
+    worker.bury()
+
+
+def test_a_configuration_that_can_t_be_handed_over_is_given_up() -> None:
+    class Unusual(Settings):
+        def __reduce__(self) -> str:
+            raise TypeError
+
+    table = {"server": {"listen": ["127.0.0.1:0"], "admin": ""}, "routes": {"a": {"upstream": "https://x"}}}
+    made = supervisor(2, lambda: Unusual.model_validate(table))
+    worker = Child(0, 0, (ends := pair())[0], 0.0, ready=True)
+    made._children.append(worker)
+    made._reload_wanted = True
+    made._begin_reload()
+    told = ends[1].receive()
+    assert [type(message) for message, _ in told] == [Open, Outcome, GiveUp]
+    for _, sockets in told:
+        for sock in sockets:
+            sock.close()
+    assert made._reload is None
+    made._children.clear()
+    made._close()
+    for end in ends:
+        end.close()

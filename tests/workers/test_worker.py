@@ -222,7 +222,7 @@ async def test_what_can_t_be_staged_is_told_and_given_up(worker: Supervised) -> 
         staged = await worker.hears()
         assert isinstance(staged, Staged)
         assert ("admin_token" in staged.failure) == (number == 1)
-        worker.near.send(GiveUp(number))
+        worker.near.send(GiveUp())
         worker.near.send(Accept(frozenset({0, 1})))
         assert (await worker.ask()).status_code == 502
         bound.close()
