@@ -66,7 +66,8 @@ class Upstream:
 
         Its `url` is the upstream's as configured; what is requested stands in ``extensions["target"]``.
         """
-        return raw_request(draft.method, self.url, draft.fields, draft.body, {"target": draft.target})
+        # Its own list of fields: the draft's is shared by all requests of the same head.
+        return raw_request(draft.method, self.url, [*draft.fields], draft.body, {"target": draft.target})
 
     def is_own(self, request: httpx.Request) -> bool:
         """Whether a request goes to this origin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from random import Random
 from typing import Any
@@ -28,10 +29,11 @@ ORIGIN = "http://localhost:3000"
 class Case:
     """A gateway with one route over a script."""
 
-    def __init__(self, *steps: Any, **guard: Any) -> None:
+    def __init__(self, *steps: Any, route: dict[str, Any] | None = None, **guard: Any) -> None:
         self.script = Script(*steps)
         self.defects: list[Exception] = []
-        settings = RouteSettings.model_validate({"upstream": "https://api.test", "prefix": "/api"})
+        table = {"upstream": "https://api.test", "prefix": "/api", **(route or {})}
+        settings = RouteSettings.model_validate(table)
         upstream = Upstream(settings.upstream, self.script, Script())
         scheme = Scheme()
         exchange = Exchange(upstream, scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1))
@@ -122,3 +124,49 @@ async def test_prepare_tells_the_route_and_the_request() -> None:
     assert route is case.route
     assert request.extensions["target"] == b"/x"
     await case.gateway.aclose()
+
+
+# -- a head that comes again ----------------------------------------------------------------------------
+
+
+def again(inbound: Inbound, target: bytes = b"/api/x", **other: Any) -> Inbound:
+    """The next request of a client that repeats its fields: the server hands in the same head."""
+    return dataclasses.replace(inbound, target=target, story=Story("GET", "/api/x", 0.0), **other)
+
+
+async def test_each_request_of_a_repeated_head_goes_its_own_way() -> None:
+    case = Case(200, 200)
+    first = case.inbound((b"X-A", b"1"))
+    await case.gateway(first)
+    case.script.requests[0].headers.raw.append((b"X-Left", b"behind"))
+    await case.gateway(again(first, b"/api/y"))
+    assert [sent.extensions["target"] for sent in case.script.requests] == [b"/x", b"/y"]
+    assert case.script.requests[1].headers.raw == [(b"Host", b"api.test"), (b"X-A", b"1")]
+
+
+@pytest.mark.parametrize(("target", "status"), [(b"/api/../x", 400), (b"/api/%2e%2e/x", 400), (b"/other", 404)])
+async def test_a_repeated_head_admits_no_other_target(target: bytes, status: int) -> None:
+    case = Case(200)
+    first = case.inbound()
+    assert (await case.gateway(first)).status == 200
+    assert (await case.gateway(again(first, target))).status == status
+
+
+async def test_a_repeated_head_is_judged_anew_in_another_version_and_for_another_method() -> None:
+    case = Case(200)
+    first = case.inbound((b"Transfer-Encoding", b"chunked"))
+    assert (await case.gateway(first)).status == 200
+    assert (await case.gateway(again(first, version=(1, 0)))).status == 400
+    assert (await case.gateway(again(first, method="TRACE"))).status == 405
+
+
+async def test_another_configuration_judges_and_sends_a_repeated_head_anew() -> None:
+    old, new = Case(200), Case(200, route={"request_headers": {"set": {"X-New": "1"}}})
+    strict = Case(route={"client_authorization": "refuse"})
+    first = old.inbound((b"Authorization", b"theirs"), (b"Origin", ORIGIN.encode()))
+    assert (await old.gateway(first)).status == 200
+    assert (await new.gateway(again(first))).status == 200
+    assert (b"X-New", b"1") in new.script.requests[0].headers.raw
+    assert (await strict.gateway(again(first))).status == 403
+    closed = Gateway(Guard(), strict.gateway.table, strict.defects.append)
+    assert (await closed(again(first))).status == 403
