@@ -11,8 +11,6 @@ from bench.load import wrk
 from bench.process import Process
 from bench.scenarios import Case, Reading, Scenario, Stage
 
-_WARM = 1.0  # seconds
-
 
 class Requests(Scenario):
     """All proxies are up all the time, and are asked in turn.
@@ -20,6 +18,7 @@ class Requests(Scenario):
     Attributes:
         job: what all of them do.
         connections: how many ask at once.
+        warm: seconds of load before the first round.
         path: what is asked for.
         arguments: more of wrk's.
 
@@ -27,6 +26,7 @@ class Requests(Scenario):
 
     job: ClassVar[Job] = PLAIN
     connections: ClassVar[int] = 32
+    warm: ClassVar[float] = 1.0
     path: ClassVar[str] = "/"
     arguments: ClassVar[tuple[str, ...]] = ()
 
@@ -38,7 +38,7 @@ class Requests(Scenario):
     def ready(self, case: Case, stage: Stage) -> Iterator[Callable[[], Reading]]:
         """As `Scenario.ready`."""
         with case.started(stage) as process:
-            self._drive(process, stage, _WARM)
+            self._drive(process, stage, self.warm)
             yield lambda: self._measure(process, stage)
 
     def _measure(self, process: Process, stage: Stage) -> Reading:

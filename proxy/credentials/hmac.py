@@ -149,6 +149,8 @@ class HmacScheme(Scheme):
         self._clock = clock
         self._needs_body = self._plan.uses(_BODY_FIELDS)
         self._keeps_body = self._plan.uses(("body",))
+        self._hashes_body = self._plan.uses(("body_hash", "body_hash_base64"))
+        self._needs_nonce = self._plan.uses(("nonce",))
         self._hash = settings.algorithm.removeprefix("digest:")
         self._encode = ENCODINGS[settings.encoding]
         self.fields = frozenset(name.lower().encode() for name in settings.headers)
@@ -219,7 +221,7 @@ class HmacScheme(Scheme):
             "method": request.method.encode(),
             "scheme": request.url.raw_scheme,
             "timestamp": TIMESTAMPS[settings.timestamp](self._clock.time()).encode(),
-            "nonce": secrets.token_hex(16).encode(),
+            "nonce": secrets.token_hex(16).encode() if self._needs_nonce else b"",
             "key_id": b"" if settings.key_id is None else (await settings.key_id.get()).encode(),
             **_target_values(request.extensions["target"]),
         }
@@ -233,12 +235,13 @@ class HmacScheme(Scheme):
         return values
 
     async def _body(self, request: httpx.Request) -> tuple[bytes, bytes]:
-        """Read the body, which the stream keeps for the sending; return it if wanted, and its digest."""
+        """Read the body, which the stream keeps for the sending; return it and its digest, if they are wanted."""
         stream = request.stream
         assert isinstance(stream, httpx.AsyncByteStream)
         digest, kept = hashlib.new(self._hash), bytearray()
         async for piece in stream:
-            digest.update(piece)
+            if self._hashes_body:
+                digest.update(piece)
             if self._keeps_body:
                 kept += piece
                 if len(kept) > SIGNABLE:
