@@ -141,6 +141,7 @@ _PLAIN = {
     "float_parsing": _NUMBER,
     "bool_type": _SWITCH,
     "bool_parsing": _SWITCH,
+    "invalid-json-value": "is none of JSON's values; right would be a text, a number, true, false, a list or a table",
 }
 _BOUNDS = {
     "greater_than_equal": ("is too small; right would be at least {}", "ge"),
@@ -150,7 +151,10 @@ _BOUNDS = {
 }
 _EXAMPLES = {
     "upstream": '"https://api.example.com"',
+    "issuer": '"https://login.example.com"',
     "token_url": '"https://login.example.com/token"',
+    "authorization_url": '"https://login.example.com/authorize"',
+    "device_authorization_url": '"https://login.example.com/device"',
     "app_id": "123456",
     "command": '["program", "argument"]',
     "installation_id": "123456",
@@ -177,6 +181,8 @@ def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDeta
         return Mistake(path, "is empty; right would be at least one [routes.NAME] with an upstream")
     if kind == "too_short" and context["min_length"] == 1:
         return Mistake(path, "is empty; right would be at least one")
+    if kind == "string_pattern_mismatch" and path[-1] in _EXAMPLES:
+        return Mistake(path, f"is malformed; right would be {_EXAMPLES[path[-1]]}")
     if kind in _BOUNDS:
         text, key = _BOUNDS[kind]
         return Mistake(path, text.format(context[key]))

@@ -348,6 +348,10 @@ OF_CREDENTIALS = [
     ('type = "python"\nclass = "nope.nope:X"', "class: can't be imported (ModuleNotFoundError)"),
     ('type = "hmac"\nsecret = { env = "X" }\nstring_to_sign = "{methd}"\nheaders = { X = "{signature}" }',
      "string_to_sign: no such field {methd}; right would be {method}"),
+    ('type = "oauth2"\ngrant = "client_credentials"\nissuer = "x"\nclient_id = "x"\nclient_secret = "x"',
+     'issuer: is malformed; right would be "https://login.example.com"'),
+    ('type = "oauth2"\ngrant = "client_credentials"\nissuer = "https://x"\nclaims = { exp = 2026-01-01 }',
+     "claims.exp: is none of JSON's values; right would be a text, a number, true, false, a list or a table"),
     ('type = "oauth2"\ngrant = "passwort"\ntoken_url = "https://x/t"\nclient_id = "x"\nclient_secret = "x"',
      "grant: is not allowed; right would be password"),
 ]  # fmt: skip
@@ -430,11 +434,11 @@ def test_a_mistaken_exception_is_no_reason_for_a_second_mistake(told: Told) -> N
     assert told(BASE + '[server]\nlisten = ["0.0.0.0:80"]\nclient_token = 3\nadmin = "0.0.0.0:1"\nadmin_token = 3') == [
         (
             "server.admin_token: not a secret; right would be a string or one of "
-            "{ command = … }, { env = … }, { file = … }"
+            "{ command = … }, { env = … }, { file = … }, { keyring = … }"
         ),
         (
             "server.client_token: not a secret; right would be a string or one of "
-            "{ command = … }, { env = … }, { file = … }"
+            "{ command = … }, { env = … }, { file = … }, { keyring = … }"
         ),
     ]
 

@@ -44,13 +44,15 @@ class OAuth2(ClientSettings, Renewable):
         grant, authentication = GRANTS[self.grant], AUTHENTICATIONS[self.client_auth]
         needs = dict.fromkeys([*grant.needs, *authentication.needs, *([] if grant.anonymous else ["client_id"])])
         missing = [key for key in needs if getattr(self, key) is None]
-        if not self.server:
-            missing.append("token_url, or issuer")
         if "tls" in needs and self.tls.cert is None:
             missing.append("tls = { cert = …, key = … }")
+        urls = [] if self.issuer else [key for key in grant.urls if getattr(self, key) is None]
+        if urls:
+            missing.append(f"issuer or {' and '.join(urls)}")
         if missing:
+            public = '; a public client has client_auth = "none"' if "client_secret" in missing else ""
             raise ValueError(
-                f'grant "{self.grant}" with client_auth "{self.client_auth}" also needs {", ".join(missing)}'
+                f'grant "{self.grant}" with client_auth "{self.client_auth}" also needs {", ".join(missing)}{public}'
             )
         authentication.check(self)
         return self

@@ -133,6 +133,7 @@ class Grant(ABC):
     Attributes:
         name: as ``grant`` has it.
         needs: the keys that it can't do without.
+        urls: the endpoints that it can't do without, where no ``issuer`` says them.
         anonymous: whether the server may not want to know which client asks.
         for_users: whether its token can come from a user's login.
         kinds: what ``token_type`` may be beside Bearer, in lower case.
@@ -141,6 +142,7 @@ class Grant(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    urls: ClassVar[tuple[str, ...]] = ("token_url",)
     anonymous: ClassVar[bool] = False
     for_users: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ()

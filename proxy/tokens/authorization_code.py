@@ -11,3 +11,4 @@ class AuthorizationCode(Interactive):
     """``grant = "authorization_code"``."""
 
     name: ClassVar[str] = "authorization_code"
+    urls: ClassVar[tuple[str, ...]] = ("authorization_url", "token_url")

@@ -11,3 +11,4 @@ class DeviceCode(Interactive):
     """``grant = "device_code"``."""
 
     name: ClassVar[str] = "device_code"
+    urls: ClassVar[tuple[str, ...]] = ("device_authorization_url", "token_url")

@@ -207,7 +207,7 @@ async def test_a_password_is_asked_only_when_there_is_no_refresh_token() -> None
 
 async def test_a_user_has_to_log_in_again_when_the_refresh_token_has_died() -> None:
     issuer = Issuer(refusal("invalid_grant"))
-    scheme = issuer.build(table("authorization_code"))
+    scheme = issuer.build(table("authorization_code", authorization_url=URL))
     assert scheme.login is not None
     await scheme.login.keep(Token("t1", None, "r1"))
     bench = Bench(scheme, 401)
@@ -224,7 +224,8 @@ async def test_a_user_has_to_log_in_again_when_the_refresh_token_has_died() -> N
 
 @pytest.mark.parametrize("grant", ["authorization_code", "device_code", "refresh_token"])
 def test_what_a_user_grants_can_be_logged_in_to(grant: str) -> None:
-    assert Issuer().build(table(grant, refresh_token="r")).login is not None
+    keys = {"authorization_url": URL, "device_authorization_url": URL, "refresh_token": "r"}
+    assert Issuer().build(table(grant, **keys)).login is not None
 
 
 def test_what_no_user_grants_can_not() -> None:
@@ -307,14 +308,16 @@ async def test_explaining_it_fetches_nothing_and_hides_what_may_be_in_the_url() 
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"client_secret": None}, "also needs client_secret"),
+        ({"client_secret": None}, 'also needs client_secret; a public client has client_auth = "none"'),
         ({"client_id": None}, "also needs client_id"),
         ({"client_auth": "private_key_jwt"}, "also needs key"),
         ({"client_auth": "client_secret_jwt", "client_secret": None}, "also needs client_secret"),
         ({"client_auth": "client_secret_jwt", "algorithm": "ES256"}, "right would be HS256, HS384 or HS512"),
         ({"client_auth": "tls"}, "also needs tls = { cert = …, key = … }"),
         ({"client_auth": "none", "client_id": None}, "also needs client_id"),
-        ({"token_url": None}, "also needs token_url, or issuer"),
+        ({"token_url": None}, "also needs issuer or token_url"),
+        ({"grant": "authorization_code", "token_url": None}, "also needs issuer or authorization_url and token_url"),
+        ({"grant": "device_code"}, "also needs issuer or device_authorization_url"),
         ({"grant": "jwt_bearer"}, "also needs key"),
         ({"grant": "token_exchange"}, "also needs subject_token"),
         ({"issuer": "https://issuer.test/?a"}, "issuer has a query"),
