@@ -110,6 +110,7 @@ class Store(ABC):
 
         It is called in the event loop that runs now, some 2 seconds after the change at the latest, also
         without need (so at first with every name there is), and must not raise. What is returned ends it.
+        Tokens that are lost with all that a store held were not forgotten, and are not told.
         """
 
     def share_pause(self, name: str, seconds: float) -> None:  # noqa: B027  # most have nobody to tell

@@ -1,7 +1,7 @@
 """The blocking half of the file store: all tokens in one file, changed under an inter-process lock.
 
-For one thread at a time, but for `unchanged`, which any may call. Failures of the operating system become
-`StoreError` here and nowhere else.
+For one thread at a time, but for `unchanged` and `is_there`, which any may call. Failures of the operating
+system become `StoreError` here and nowhere else.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class TokenFile:
         except OSError:
             return None
         return seen[1] if seen[0] == now else None
+
+    def is_there(self) -> bool:
+        """Whether there is such a file, if only one without tokens: else what it held is lost, not forgotten."""
+        return self.path.exists()
 
     def distrust(self) -> None:
         """Read the file itself the next time."""

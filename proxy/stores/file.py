@@ -107,7 +107,8 @@ class FileStore(Store):
         while True:
             with suppress(StoreError):  # whoever needs the token is told
                 tokens = await self._tokens()
-                for name in known.keys() | tokens.keys():
+                forgotten = known.keys() - tokens.keys() if self._file.is_there() else set()
+                for name in tokens.keys() | forgotten:
                     if known.get(name) != tokens.get(name):
                         self._watchers.tell(name)
                 known = tokens

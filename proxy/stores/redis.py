@@ -51,7 +51,6 @@ class RedisStore(Store):
         self._changed = f"countersign:{self._link.database}:changed"
         follow = partial(self._link.follow, self._changed, self._begin, self._hear)
         self._watchers: Watchers[[str]] = Watchers(follow)
-        self._heard_of: set[str] = set()  # names whose forgetting could be missed
         self._pauses = Pauses(self._link)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")  # keys take long to derive
         self._unwritten = ""
@@ -106,7 +105,7 @@ class RedisStore(Store):
         return self._locked(name)
 
     def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
-        """As `Store.watch`: told at once by the server; after it was away, of all tokens."""
+        """As `Store.watch`: told at once by the server; after it was away, of all tokens there are."""
         return self._watchers.add(changed)
 
     def share_pause(self, name: str, seconds: float) -> None:
@@ -181,14 +180,11 @@ class RedisStore(Store):
     # -- what others do ------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        before, self._heard_of = self._heard_of, set(await self.names())
-        for name in before | self._heard_of:
+        for name in await self.names():
             self._watchers.tell(name)
 
     def _hear(self, data: bytes) -> None:
-        name = _text(data)
-        self._heard_of.add(name)
-        self._watchers.tell(name)
+        self._watchers.tell(_text(data))
 
 
 def _bytes(name: str) -> bytes:

@@ -70,6 +70,25 @@ class Renewal:
             return None  # it is said when a token is needed
         return self._another(self._newer(stored), current)
 
+    async def is_forgotten(self) -> bool:
+        """Whether somebody has taken the newest token out of the store; then it is not known here, either.
+
+        Raises:
+            SecretError: as `look`.
+
+        """
+        newest = self._newest
+        if newest is None or self.unsaved:
+            return False
+        try:
+            stored = await self._tokens.store.load(await self._named())
+        except StoreError:
+            return False
+        if stored is not None or self._newest is not newest:
+            return False
+        self._newest = None
+        return True
+
     async def __call__(self, current: Token | None) -> Token:
         """Return another token than `current`.
 

@@ -118,8 +118,7 @@ class TokenSource(Renewed):
             return await self.token()
         self._doubt.check()
         self._get.refused(refused)
-        self._token, self._life = None, NONE
-        self._stop_timer()
+        self._drop()
         return await self._another()
 
     async def fresh(self) -> Token:
@@ -199,6 +198,10 @@ class TokenSource(Renewed):
 
     # -- the store -----------------------------------------------------------------------------------
 
+    def _drop(self) -> None:
+        self._token, self._life = None, NONE
+        self._stop_timer()
+
     def _changed(self, name: str) -> None:
         """Hear that a token in the store has changed: by a login, a command, another process, or this one."""
         if name == self._get.stored_as and not self._is_closed:
@@ -208,7 +211,10 @@ class TokenSource(Renewed):
 
     async def _look_again(self) -> None:
         with suppress(CountersignError):  # whoever needs a token will hear of it
-            await self._look()
+            if self._renewal is None and await self._get.is_forgotten():
+                self._drop()
+            else:
+                await self._look()
 
     async def _look(self) -> None:
         """Take what others may have put into the store, unless something came up meanwhile."""

@@ -216,3 +216,8 @@ async def test_a_running_proxy_takes_up_what_the_command_line_renews(
             while source.current is None or source.current.fingerprint not in ended.out:
                 await asyncio.sleep(0.01)
         assert (await client.get(f"{running.url}/hello")).status_code == 200
+        await tokens("forget", "me")
+        async with asyncio.timeout(10):
+            while source.current is not None:
+                await asyncio.sleep(0.01)
+        assert (await client.get(f"{running.url}/hello")).status_code == 200

@@ -151,6 +151,22 @@ async def test_who_watches_a_file_that_cant_be_read_hears_of_it_when_it_can(
     await asyncio.wait_for(told.wait(), 5)
 
 
+async def test_tokens_of_a_file_that_is_gone_were_not_forgotten(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "PAUSE", 0.01)
+    told: asyncio.Queue[str] = asyncio.Queue()
+    await store.save("a", TOKEN)
+    store.watch(told.put_nowait)
+    assert await asyncio.wait_for(told.get(), 5) == "a"
+    path.unlink()
+    await asyncio.sleep(0.05)
+    await store.save("b", TOKEN)
+    assert await asyncio.wait_for(told.get(), 5) == "b"
+    await store.forget("b")
+    assert await asyncio.wait_for(told.get(), 5) == "b"
+
+
 # -- cancellation and threads ----------------------------------------------------------------------------
 
 

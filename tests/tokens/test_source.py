@@ -207,6 +207,23 @@ async def test_what_was_seen_before_a_renewal_does_not_replace_its_token(bench: 
     assert (bench.source.valid(), new.access_token) == (new, "token-2")
 
 
+async def test_a_token_that_is_forgotten_by_a_command_is_dropped_unless_the_store_never_had_it(bench: Bench) -> None:
+    await bench.source.token()
+    await bench.store.forget("key")
+    await settle()
+    assert bench.source.valid() is None
+    assert (await bench.source.token()).access_token == "token-2"
+    await bench.store.save("key", Token("of a login", None))
+    await settle()
+    bench.store.broken = {"save"}
+    held = bench.source.valid()
+    assert held is not None
+    newest = await bench.source.renew(held)
+    await bench.store.forget("key")
+    await settle()
+    assert bench.source.valid() is newest
+
+
 async def test_a_store_that_can_not_be_read_is_no_reason_to_stop(bench: Bench) -> None:
     serving = await bench.source.token()
     bench.store.broken = {"load"}
