@@ -156,6 +156,7 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     def work(assignment: Assignment) -> None:
         run_loop(Worker(assignment, log).run())
 
+    raise_file_limit()  # it holds the sockets of all of them
     log.take_over_stdlib()
     Supervisor(settings, log, reread=reread, work=work, announce=announce).run()
 
