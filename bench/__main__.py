@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def main() -> None:
     scenarios = {scenario.name: scenario for scenario in members("bench.scenarios", Scenario)}
     kinds = {kind.name: kind for kind in sorted(members("bench.contenders", Contender), key=_place)}
     options = _parser(list(scenarios), list(kinds)).parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing that was started stays behind
     if lacking := [f"{name} (apt-get install {package})" for name, package in _NEEDED.items() if not find(name)]:
         sys.exit(f"missing: {', '.join(lacking)}")
     try:
