@@ -34,6 +34,7 @@ from proxy.errors import (
     WriteTimeout,
 )
 from proxy.transport.connect import OURS
+from proxy.transport.messages import raw_request
 
 _REFUSED_STREAM = 7  # nothing was done with the request (RFC 9113, section 8.7)
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
@@ -119,9 +120,14 @@ class StockTransport(httpx.AsyncBaseTransport):
 
         """
         facts = Facts(http2=self._http2)
-        request.extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
+        extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
+        # httpcore would send it to an outgoing proxy as well, in the place of CONNECT's own.
+        target = extensions.pop("target", None)
+        url = request.url if target is None else Aimed(request.url, target)
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        sent = raw_request(request.method, url, request.headers.raw, request.stream, extensions)
         with mapped(facts):
-            response = await self._inner.handle_async_request(request)
+            response = await self._inner.handle_async_request(sent)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
         if _CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
@@ -133,6 +139,19 @@ class StockTransport(httpx.AsyncBaseTransport):
         """Close all connections."""
         if "_inner" in self.__dict__:
             await self._inner.aclose()
+
+
+class Aimed(httpx.URL):
+    """A URL whose path and query are sent as they are given."""
+
+    def __init__(self, url: httpx.URL, target: bytes) -> None:
+        super().__init__(url)
+        self._target = target
+
+    @property
+    def raw_path(self) -> bytes:
+        """The request target."""
+        return self._target
 
 
 class MappedStream(httpx.AsyncByteStream):

@@ -30,6 +30,7 @@ from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.stock import StockTransport
 from tests.http2 import Application, Receive, Scope, Send, answer, body_of, http2_server, trusting
 from tests.transport.requests import Pieces, fetch
+from tests.transport.test_connect import relay
 from tests.transport.upstream import Line, Upstream
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[HTTP2Transport, httpx.URL]]]
@@ -170,6 +171,25 @@ async def test_an_upstream_without_http2_says_so_before_anything_is_sent(serve: 
             await fetch(transport, request(url))
         assert not caught.value.sent
         assert transport.open == 0
+
+
+async def test_it_goes_through_an_outgoing_proxy_too(serve: Serve, authority: trustme.CA) -> None:
+    async with serve(echo) as (_, url):
+
+        async def tunnel(line: Line) -> None:
+            await line.head()
+            line.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            await relay(line, url.port or 0)
+
+        async with Upstream(tunnel) as proxy:
+            way = proxy.url.copy_with(username="user", password="p@ss")
+            transport = StockTransport(lambda: trusting(authority), proxy=way, http2=True)
+            for _ in range(2):
+                assert (await fetch(transport, request(url))).body == b"2 GET / "
+            await transport.aclose()
+            (line,) = proxy.lines
+            assert line.received.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % (url.port or 0))
+            assert b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n" in line.received
 
 
 async def test_what_wants_an_upgrade_goes_over_http_1(serve: Serve) -> None:
