@@ -151,11 +151,13 @@ class TokenSource(Renewed):
                 raise self._rest.failure()
         try:
             async with asyncio.timeout(self._patience):
-                token = await asyncio.shield(self._start())
+                for _ in range(2):  # the machine may have slept, or the store been slow, until it was over
+                    await asyncio.shield(self._start())
+                    if token := self.valid():
+                        return token
         except TimeoutError:
             raise TokenEndpointDown(f"no token within {self._patience:g} s", retry_after=1) from None
-        self._is_used = True
-        return token
+        raise TokenEndpointDown("the token was over before it could be used", retry_after=1)
 
     def _start(self) -> asyncio.Task[Token]:
         if self._renewal is None:
@@ -196,11 +198,11 @@ class TokenSource(Renewed):
         self._set_timer()
         return token
 
-    # -- the store -----------------------------------------------------------------------------------
-
     def _drop(self) -> None:
         self._token, self._life = None, NONE
         self._stop_timer()
+
+    # -- the store -----------------------------------------------------------------------------------
 
     def _changed(self, name: str) -> None:
         """Hear that a token in the store has changed: by a login, a command, another process, or this one."""

@@ -180,3 +180,16 @@ async def test_after_any_jump_the_next_token_lives_as_long_as_the_first(bench: B
         token = await bench.source.renew(token)
         await bench.advance(3539)
         assert await bench.source.token() is token
+
+
+async def test_one_that_is_over_before_it_could_be_saved_is_not_given(bench: Bench) -> None:
+    async def sleepy() -> Token:
+        token = bench.new()
+        bench.clock.jumped += 8 * 3600
+        return token
+
+    bench.steps = [sleepy]
+    assert await text(bench.source.token()) == "token-2"
+    bench.clock.jumped += 8 * 3600
+    bench.steps = [sleepy, sleepy]
+    assert (await failure(bench.source.token())).detail == "the token was over before it could be used"

@@ -102,6 +102,13 @@ class Renewals(RuleBasedStateMachine):
         stopped = [process for process in self.world.processes if process.is_stopped]
         self._kill(data.draw(st.sampled_from(stopped)), heard=False)
 
+    @rule(number=NUMBERS)
+    def one_dies_while_it_saves_a_new_token(self, number: int) -> None:
+        self.world.revoke_all(families=False)
+        self._process(number).stops_at = "save"
+        self.a_request_comes(number, late=False)
+        self._kill(self._process(number), heard=False)
+
     def _kill(self, process: Process, *, heard: bool) -> None:
         for asked in self.world.pending:
             if asked.process is process and heard and not asked.outcome.done():

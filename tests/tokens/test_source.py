@@ -178,6 +178,14 @@ async def test_what_is_another_s_or_over_or_dead_is_not(bench: Bench, name: str,
     assert bench.source.valid() is serving
 
 
+async def test_one_whose_store_can_not_be_read_is_not_taken_for_forgotten(bench: Bench) -> None:
+    serving = await bench.source.token()
+    bench.store.broken = {"load"}
+    await bench.store.forget("key")
+    await settle()
+    assert bench.source.valid() is serving
+
+
 async def test_its_own_saves_change_nothing(bench: Bench) -> None:
     serving = await bench.source.token()
     await bench.store.save("key", serving)
