@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 METHOD = "scrypt-32768-8-1/aes-256-gcm"
 REMEMBERED = 32  # derived keys, some 0.1 s of work each
+_BOUND = METHOD.encode()
 _SALT, _NONCE, _CHECK = 16, 12, 16
 
 
@@ -32,14 +33,14 @@ class Cipher:
         self._salt = os.urandom(_SALT)
         self._known: dict[tuple[bytes, bytes], tuple[AESGCM, bytes]] = {}
 
-    def seal(self, plain: bytes, about: bytes = b"") -> dict[str, str]:
-        """Encrypt `plain`, as fields for a JSON document; only with the same `about` it can be unsealed."""
+    def seal(self, plain: bytes) -> dict[str, str]:
+        """Encrypt `plain`, as fields for a JSON document."""
         aes, check = self._derived(self._keys[0], self._salt)
         nonce = os.urandom(_NONCE)
-        parts = {"salt": self._salt, "check": check, "nonce": nonce, "data": aes.encrypt(nonce, plain, _bound(about))}
+        parts = {"salt": self._salt, "check": check, "nonce": nonce, "data": aes.encrypt(nonce, plain, _BOUND)}
         return {"cipher": METHOD} | {name: base64.b64encode(part).decode() for name, part in parts.items()}
 
-    def unseal(self, fields: Mapping[str, object], about: bytes = b"") -> bytes:
+    def unseal(self, fields: Mapping[str, object]) -> bytes:
         """Decrypt what `seal` gave.
 
         Raises:
@@ -52,7 +53,7 @@ class Cipher:
             raise ValueError("a part has the wrong length")
         aes = self._found(salt, check)
         try:
-            return aes.decrypt(nonce, data, _bound(about))
+            return aes.decrypt(nonce, data, _BOUND)
         except InvalidTag:
             raise ValueError("it was altered") from None
 
@@ -74,10 +75,6 @@ class Cipher:
                 self._known.clear()
             known = self._known[key, salt] = AESGCM(derived[:32]), derived[32:]
         return known
-
-
-def _bound(about: bytes) -> bytes:
-    return METHOD.encode() + about
 
 
 def _bytes(fields: Mapping[str, object], name: str) -> bytes:

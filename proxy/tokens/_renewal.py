@@ -218,7 +218,7 @@ class Renewal:
             self.unsaved = ""
         except StoreError as failure:
             self.unsaved = str(failure)
-            self._warn(f"{failure}; the token serves from memory")
+            self._warn(f"{failure}; it serves from memory")
 
     def _warn(self, text: str) -> None:
         self._tokens.warn(f"credential {self._name}: {text}")

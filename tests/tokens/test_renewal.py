@@ -71,7 +71,7 @@ async def test_a_token_that_can_not_be_saved_serves_from_memory(bench: Bench) ->
     bench.store.broken = {"save"}
     assert await text(bench.source.token()) == "token-1"
     assert await text(bench.source.token()) == "token-1"
-    assert bench.warnings == ["credential api: can't save; the token serves from memory"]
+    assert bench.warnings == ["credential api: can't save; it serves from memory"]
 
 
 @pytest.mark.parametrize("broken", [{"save"}, {"lock", "save"}, {"lock", "load", "save"}, {"load", "save"}])
