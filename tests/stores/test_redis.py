@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from proxy.errors import ConfigError, StoreError
 from proxy.stores import Setup, Token, _redis
@@ -239,5 +241,28 @@ async def test_a_password_that_is_refused_and_a_server_that_refuses_to_write_are
         await store._link("CONFIG", "SET", "min-replicas-to-write", 0)
         await store.save("a", TOKEN)
         assert store.trouble() is None
+    finally:
+        server.close()
+
+
+async def test_by_tls_the_certificate_is_checked(opened: Open, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = RedisServer(
+        "--tls-port", str(port), "--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file",
+        str(tmp_path / "key.pem"), "--tls-ca-cert-file", str(tmp_path / "ca.pem"), "--tls-auth-clients", "no",
+    )  # fmt: skip
+    try:
+        store = opened(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}")
+        await store.save("a", TOKEN)
+        assert await store.load("a") == TOKEN
+        with pytest.raises(StoreError, match="is away: "):
+            await opened(f"rediss://127.0.0.1:{port}").load("a")
     finally:
         server.close()
