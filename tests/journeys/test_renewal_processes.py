@@ -182,14 +182,14 @@ async def test_nobody_notices_and_no_refresh_token_is_used_twice(run: Run, tmp_p
             await asyncio.sleep(0.01)
         (lock,) = tmp_path.glob("tokens.json.lock-*")
         began = time.monotonic()
-        killing = asyncio.create_task(fleet.kill_holders(lock, pause=1.0 if SECONDS < 30 else 3.0))
+        killing = asyncio.create_task(fleet.kill_holders(lock, pause=1.0))
         await asyncio.sleep(SECONDS)
         fleet.over = True
         lasted = time.monotonic() - began
         await asyncio.gather(*clients, killing)
     assert set(fleet.statuses) == {200}, fleet.statuses
     assert server.reused == []
-    assert fleet.kills >= SECONDS / 8
+    assert fleet.kills >= SECONDS / 15  # a new process takes its time to start
     assert server.lost <= fleet.kills
     renewals = server.grants - 1 - server.lost
-    assert lasted / LIFE - 1 <= renewals <= lasted / SOONEST + 1
+    assert lasted / LIFE - 2 <= renewals <= lasted / SOONEST + 1
