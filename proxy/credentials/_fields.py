@@ -49,4 +49,4 @@ def set_field(request: httpx.Request, name: str, value: bytes) -> None:
 def remove_field(request: httpx.Request, name: str) -> None:
     """Take out all fields of a name."""
     wanted = name.lower().encode()
-    request.headers = httpx.Headers([field for field in request.headers.raw if field[0].lower() != wanted])
+    request.headers = RawHeaders([field for field in request.headers.raw if field[0].lower() != wanted])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
@@ -21,8 +22,9 @@ from proxy.credentials._fields import check_field_name, field_value, remove_fiel
 from proxy.credentials._query import with_query, without_query
 from proxy.credentials._template import Template
 from proxy.errors import BodyTooLarge, CredentialError
-from proxy.secrets import Secret
+from proxy.secrets import Secret, Source
 
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SIGNABLE = 8 << 20  # bytes of a body that {body} puts into the string
 
 _REQUEST = (
@@ -140,6 +142,23 @@ def _template(key: str, text: str, known: Iterable[str] = _PLACED) -> Template:
         raise ValueError(f"{key}: {failure}") from None
 
 
+class Held:
+    """A secret as bytes, asked for once if it can't change."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._value = b""
+
+    async def get(self) -> bytes:
+        """As `Source.get`."""
+        if self._value:
+            return self._value
+        value = (await self._source.get()).encode()
+        if not self._source.may_change:
+            self._value = value
+        return value
+
+
 class HmacScheme(Scheme):
     """Signs what is sent, the moment it is sent."""
 
@@ -154,6 +173,8 @@ class HmacScheme(Scheme):
         self._hash = settings.algorithm.removeprefix("digest:")
         self._encode = ENCODINGS[settings.encoding]
         self.fields = frozenset(name.lower().encode() for name in settings.headers)
+        self._secret = Held(settings.secret)
+        self._key_id = None if settings.key_id is None else Held(settings.key_id)
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
@@ -173,11 +194,12 @@ class HmacScheme(Scheme):
 
     async def _sign(self, request: httpx.Request, told: dict[str, str] | None) -> None:
         """Sign `request`; tell the string, as it may be shown, and the signature."""
-        secret = (await self._settings.secret.get()).encode()
+        secret = await self._secret.get()
         self._make_way(request)
         values = await self._values(request)
-        self._place(request, values, [], self._plan.query.early)
-        values |= _target_values(request.extensions["target"])
+        if self._plan.query.early:
+            self._place(request, values, [], self._plan.query.early)
+            values |= _target_values(request.extensions["target"])
         self._place(request, values, self._plan.headers.early, [])
         string = self._plan.string.render(_lookup(request, values | {"secret": secret}))
         signature = self._encode(self._digest(secret, string))
@@ -222,7 +244,7 @@ class HmacScheme(Scheme):
             "scheme": request.url.raw_scheme,
             "timestamp": TIMESTAMPS[settings.timestamp](self._clock.time()).encode(),
             "nonce": secrets.token_hex(16).encode() if self._needs_nonce else b"",
-            "key_id": b"" if settings.key_id is None else (await settings.key_id.get()).encode(),
+            "key_id": b"" if self._key_id is None else await self._key_id.get(),
             **_target_values(request.extensions["target"]),
         }
         if self._needs_body:
@@ -268,6 +290,6 @@ def _lookup(request: httpx.Request, values: dict[str, bytes]) -> Callable[[str],
 
 
 def _without_controls(value: bytes) -> bytes:
-    if any(byte < 0x20 or byte == 0x7F for byte in value):
+    if _CONTROL.search(value):
         raise CredentialError("a header that the credential makes would hold a control character")
     return value
