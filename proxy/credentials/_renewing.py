@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 import httpx
 
 from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
+from proxy.credentials._fields import set_field
 from proxy.credentials._unauthorized import Unauthorized
 from proxy.stores import Token
 from proxy.tokens.source import TokenSource
@@ -61,7 +62,7 @@ class TokenScheme(Scheme):
 
     def put(self, request: httpx.Request, token: Token) -> None:
         """Put `token` on `request`."""
-        request.headers["Authorization"] = f"Bearer {token.access_token}"
+        set_field(request, "Authorization", f"Bearer {token.access_token}".encode())
 
     def heed(self, request: httpx.Request, response: httpx.Response) -> bool:  # noqa: ARG002  # for those who override
         """Learn from an answer; say whether the same token has to be put on `request` anew, and sent again."""
