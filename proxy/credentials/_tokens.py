@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 
 from proxy.errors import CredentialError
 from proxy.stores import Token
-from proxy.tokens.endpoint import lifetime
+from proxy.tokens.endpoint import lifetime, positive
 
 Table = Mapping[str, object]
 
 _TOKEN = re.compile(r"[!-~]+")  # what can stand in a header field
-_MILLISECONDS = 1e11  # a date above it is not in seconds
+_MILLISECONDS = 1e11  # a date above it is not in seconds …
+_ABSURD = 1e15  # … and one above this is none
 
 
 def from_text(text: str, now: float, what: str) -> Token:
@@ -112,17 +113,7 @@ def epoch(value: object) -> float | None:
             return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             pass  # a number, perhaps
-    seconds = _number(value)
-    if seconds is None:
+    seconds = positive(value)
+    if seconds is None or seconds >= _ABSURD:
         return None
     return seconds / 1000 if seconds > _MILLISECONDS else seconds
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 < number < 1e15 else None

@@ -240,12 +240,16 @@ def lifetime(value: object) -> float | None:
     Servers send numbers as strings, and zero, negative or absurd ones; such a token serves until the API
     refuses it.
     """
+    seconds = positive(value)
+    return None if seconds is None else min(seconds, LONGEST_LIFE)
+
+
+def positive(value: object) -> float | None:
+    """Return the number above zero that JSON holds, be it in a text, or None if it is no such number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        seconds = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(seconds) or seconds <= 0:
-        return None
-    return min(seconds, LONGEST_LIFE)
+    return number if math.isfinite(number) and number > 0 else None
