@@ -7,7 +7,7 @@ Each sending is a fresh request, signed anew, with the same body. The flow is dr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import Random
 
 import httpx
@@ -55,8 +55,9 @@ class Exchange:
         self.upstream = upstream
         self._auth = auth
         # Most schemes put something on a request and want to hear no answer: they need no flow.
-        applies = isinstance(auth, Scheme) and type(auth).async_auth_flow is Scheme.async_auth_flow
-        self._apply = auth.apply if isinstance(auth, Scheme) and applies else None
+        self._apply: Callable[[httpx.Request], Awaitable[None]] | None = None
+        if isinstance(auth, Scheme) and type(auth).async_auth_flow is Scheme.async_auth_flow:
+            self._apply = auth.apply
         self._retry = retry
         self._clock = clock
         self._random = random

@@ -48,7 +48,7 @@ def problem(error: ProxyError, story: Story) -> Answer:
 
 def success_note(story: Story) -> RawHeaders:
     """Return the field that tells what the proxy did for an upstream's answer; none if that was nothing."""
-    details = list(dict.fromkeys(story.notes))
+    details = list(dict.fromkeys(story.notes)) if story.notes else []
     if story.attempts > 1:
         details.append(f"{story.attempts} attempts")
     if story.waited:

@@ -79,8 +79,6 @@ class Route:
 
         """
         story = inbound.story
-        if not self._policy.is_open:
-            self._judge(inbound, admitted)
         draft = self._draft(inbound, admitted)
         lease = None if draft.body is NO_BODY and self._slots is None else Lease(draft.body, story)
         response: httpx.Response | None = None
@@ -116,8 +114,6 @@ class Route:
             ProxyError: it would be refused.
 
         """
-        if not self._policy.is_open:
-            self._judge(inbound, admitted)
         return self.exchange.upstream.request(self._draft(inbound, admitted))
 
     # -- out -----------------------------------------------------------------------------------------
@@ -132,6 +128,8 @@ class Route:
                 self._policy.check(method.decode("latin-1").strip().upper(), path)
 
     def _draft(self, inbound: Inbound, admitted: Admitted) -> Draft:
+        if not self._policy.is_open:
+            self._judge(inbound, admitted)
         outgoing = inbound.head.outgoing
         if outgoing is None or outgoing.route is not self:
             outgoing = self._outgoing(inbound)
@@ -184,8 +182,7 @@ class Route:
         fields, found = self._response_headers.inbound(response.headers.raw)
         if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
-        if story.attempts > 1 or story.notes or story.waited or story.failure:
-            fields += success_note(story)
+        fields += success_note(story)
         if admitted.origin is not None:
             fields = readable(fields, admitted.origin)
         status, extensions, stream = response.status_code, response.extensions, response.stream

@@ -314,9 +314,9 @@ class Connection(RequestHandler):
         return await self._duplex.read()
 
 
-async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-    """Stand where aiohttp wants a handler: `Connection.start` needs none."""
-    raise NotImplementedError
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001  # as aiohttp has it
+    """Stand where aiohttp wants a handler."""
+    raise AssertionError("only aiohttp's own `start` would call it, and `Connection` has another")
 
 
 class Server(Service):
