@@ -23,17 +23,24 @@ def modules(package: str) -> list[str]:
 
 def members(package: str, base: Callable[..., T]) -> list[type[T]]:
     """The concrete subclasses of `base` that the modules of `package` define, in the modules' order."""
+    return [member for name in modules(package) for member in _defined(f"{package}.{name}", base)]
+
+
+def member(package: str, name: str, base: Callable[..., T]) -> type[T]:
+    """The one that the module `name` of `package` defines; the other modules are not imported for it."""
+    (found,) = _defined(f"{package}.{name}", base)
+    return found
+
+
+def _defined(path: str, base: Callable[..., T]) -> list[type[T]]:
     assert inspect.isclass(base)  # annotated as what makes one, since mypy takes no abstract class for a type
-    found: list[Any] = []  # Any: of type[T], see above
-    for name in modules(package):
-        module = importlib.import_module(f"{package}.{name}")
-        found += [
-            member
-            for member in vars(module).values()
-            if inspect.isclass(member)
-            and issubclass(member, base)
-            and not inspect.isabstract(member)
-            and member.__module__ == module.__name__
-            and not member.__name__.startswith("_")
-        ]
+    found: list[Any] = [  # Any: of type[T], see above
+        member
+        for member in vars(importlib.import_module(path)).values()
+        if inspect.isclass(member)
+        and issubclass(member, base)
+        and not inspect.isabstract(member)
+        and member.__module__ == path
+        and not member.__name__.startswith("_")
+    ]
     return found

@@ -172,12 +172,16 @@ def test_only_the_configuration_knows_pydantic_settings() -> None:
     assert knowing == ["proxy.config"]
 
 
+PLUGINS = ("plugins.member", "plugins.members", "plugins.modules")
+
+
 def test_all_families_of_plug_ins_are_known_here() -> None:
     asked = {
         call.args[0].value
         for path in modules().values()
         for call in ast.walk(tree(path))
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("plugins.members", "plugins.modules")
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("plugins.member", "plugins.members", "plugins.modules")
         if isinstance(call.args[0], ast.Constant)
     }
     assert asked == FAMILIES.keys()

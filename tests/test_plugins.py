@@ -59,6 +59,11 @@ def test_a_new_file_is_a_new_member(family: str, tmp_path: Path) -> None:
     assert plugins.members(family, Animal)[0].__name__ == "Ant"
 
 
+def test_one_is_had_without_the_others(family: str) -> None:
+    assert plugins.member(family, "zebra", Animal)().speak() == "z"
+    assert "family_of_test.birds" not in sys.modules
+
+
 def test_a_family_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError):
         plugins.modules("no_such_family")

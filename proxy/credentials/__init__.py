@@ -9,10 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import partial, reduce
+from operator import or_
+from typing import Annotated, Any
 
 import httpx
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_plain_validator_function, tagged_union_schema
 
 from proxy import plugins
 from proxy.clock import Clock
@@ -136,13 +141,25 @@ class Credential(Model, ABC):
         return ()
 
 
-if TYPE_CHECKING:
-    CredentialTable = Credential
-else:
-    _members = plugins.members("proxy.credentials", Credential)
-    _union = _members[0]
-    for _member in _members[1:]:
-        _union = _union | _member
-    CredentialTable = Annotated[_union, Field(discriminator="type")]
+class _ByType:
+    """A table's ``type`` is the name of the file that knows it; only files of types in use are imported."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        kinds = plugins.modules("proxy.credentials")
+        parsers = {kind: no_info_plain_validator_function(partial(_parsed, kind)) for kind in kinds}
+        return tagged_union_schema(dict(parsers), discriminator="type")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        union: Any = reduce(or_, plugins.members("proxy.credentials", Credential))  # Any: made at run time
+        return handler(TypeAdapter(Annotated[union, Field(discriminator="type")]).core_schema)
+
+
+def _parsed(kind: str, value: object) -> Credential:
+    return plugins.member("proxy.credentials", kind, Credential).model_validate(value)
+
+
+CredentialTable = Annotated[Credential, _ByType]
 
 __all__ = ["AUTHORIZATION", "MASK", "Context", "Credential", "CredentialTable", "Scheme", "SecretKey", "masked"]

@@ -6,6 +6,8 @@ import asyncio
 import atexit
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import typing
 from collections.abc import AsyncGenerator
@@ -185,6 +187,16 @@ def test_every_type_is_here() -> None:
     assert types == {case.table["type"] for case in CASES.values()}
     for member in plugins.members("proxy.credentials", Credential):
         assert member.__module__ == f"proxy.credentials.{parse_type(member)}"
+
+
+def test_a_configuration_imports_the_types_that_it_uses_and_no_other() -> None:
+    program = (
+        "import sys, pydantic, proxy.credentials as family; prefix = family.__name__ + '.'\n"
+        "pydantic.TypeAdapter(family.CredentialTable).validate_python({'type': 'bearer', 'token': 'canary-x'})\n"
+        "print(*(name for name in sys.modules if name.startswith(prefix) and '._' not in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["proxy.credentials.bearer"]
 
 
 def parse_type(member: type[Credential]) -> str:
