@@ -10,10 +10,10 @@ import base64
 import hmac
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 METHOD = "scrypt-32768-8-1/aes-256-gcm"
 REMEMBERED = 32  # derived keys, some 0.1 s of work each
@@ -51,6 +51,8 @@ class Cipher:
         salt, check, nonce, data = (_bytes(fields, name) for name in ("salt", "check", "nonce", "data"))
         if len(salt) != _SALT or len(nonce) != _NONCE or len(check) != _CHECK:
             raise ValueError("a part has the wrong length")
+        from cryptography.exceptions import InvalidTag
+
         aes = self._found(salt, check)
         try:
             return aes.decrypt(nonce, data, _BOUND)
@@ -69,6 +71,10 @@ class Cipher:
     def _derived(self, key: bytes, salt: bytes) -> tuple[AESGCM, bytes]:
         known = self._known.get((key, salt))
         if known is None:
+            # Here, since few have a key, and at start it is in everyone's way.
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
             # The second half only tells a wrong key from a damaged file, which GCM alone can't.
             derived = Scrypt(salt=salt, length=32 + _CHECK, n=2**15, r=8, p=1).derive(key)
             if len(self._known) >= REMEMBERED:

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 T = TypeVar("T")
 
@@ -33,11 +34,15 @@ class TaskLocks:
 
 
 def _file_lock(path: Path) -> FileLock:
+    from filelock import FileLock  # here, where it is needed: not at every start
+
     # Always a new instance: filelock's are reentrant, so two users of one would both be let in.
     return FileLock(path, mode=0o600, thread_local=False)
 
 
 def _taken(lock: FileLock) -> bool:
+    from filelock import Timeout
+
     try:
         lock.acquire(blocking=False)
     except Timeout:

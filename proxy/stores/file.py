@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, TypeVar
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from proxy.errors import StoreError
 from proxy.stores import Setup, Store, Token
@@ -22,6 +20,9 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._locks import TaskLocks, acquire, whatever_comes
 from proxy.stores._tokenfile import TokenFile
 from proxy.stores._watchers import Watchers
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 T = TypeVar("T")
 
