@@ -25,7 +25,7 @@ _BYTES = {
 class Model(BaseModel):
     """A part of the configuration: frozen, unknown keys are errors, its errors don't repeat what was given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def parse_duration(value: object) -> object:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -180,7 +181,7 @@ else:
     SecretNumber = Annotated[Secret, BeforeValidator(_digits, json_schema_input_type=int | Secret)]  # or any text
     SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
 
-_adapter: TypeAdapter[Source] = TypeAdapter(Secret)
+_adapter: TypeAdapter[Source] = TypeAdapter(Secret, config=ConfigDict(defer_build=True))
 
 
 def parse_secret(value: object) -> Source:
