@@ -5,10 +5,12 @@ Results go to stdout, everything else to stderr. Exit codes: 0 well, 1 it failed
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -32,7 +34,8 @@ class Commands(click.Group):
         """Load one."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"proxy.cli.{name}").command
+        with _kept():
+            command: click.Command = importlib.import_module(f"proxy.cli.{name}").command
         return command
 
     def resolve_command(
@@ -46,6 +49,17 @@ class Commands(click.Group):
 
             right = nearest(args[0], self.list_commands(ctx))
             raise click.UsageError(f"no such command; right would be {right}", ctx) from failure
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Let the garbage collector ignore what is made here, now and later: modules stay as long as the process does."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
