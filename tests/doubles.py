@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from proxy.clock import Clock
+from proxy.transport import at_hand
 
 START = 1_800_000_000.0
 
@@ -78,7 +79,9 @@ class Script(httpx.AsyncBaseTransport):
     """A transport that plays answers or raises errors in their order, and keeps what it was sent.
 
     Attributes:
-        requests: method, target, headers and body of each request.
+        requests: method, target and headers of each request.
+        bodies: the body of each.
+        wholes: the same where it was at hand.
 
     """
 
@@ -86,9 +89,11 @@ class Script(httpx.AsyncBaseTransport):
         self.steps = list(steps)
         self.requests: list[httpx.Request] = []
         self.bodies: list[bytes] = []
+        self.wholes: list[bytes | None] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
+        self.wholes.append(at_hand(request.stream))
         self.bodies.append(b"".join([piece async for piece in request.stream]))
         # As it was when it was sent: a flow may change the same object afterwards.
         seen = httpx.Request(request.method, request.url, extensions=dict(request.extensions))

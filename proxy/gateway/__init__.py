@@ -113,6 +113,10 @@ class Head:
         return values[0] if values else None
 
 
+def _not_here() -> None:
+    return None
+
+
 class BodySource(Protocol):
     """The client's body as the server reads it."""
 
@@ -132,6 +136,7 @@ class Inbound:
         version: (1, 0) or (1, 1) in a proper request.
         body: None where there is none.
         length: the body's announced length in bytes; None if it is chunked.
+        whole: reads the whole body if all of it is here, so that there is nothing to wait for; else it returns None.
 
     """
 
@@ -143,6 +148,7 @@ class Inbound:
     story: Story
     body: BodySource | None = None
     length: int | None = None
+    whole: Callable[[], bytes | None] = _not_here
 
 
 class Duplex(Protocol):

@@ -53,6 +53,25 @@ class NoBody(httpx.AsyncByteStream):
 NO_BODY = NoBody()
 
 
+class WholeBody(httpx.AsyncByteStream):
+    """A small body that was there with its head: it can be sent at once, and again."""
+
+    replayable = True
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return self._content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
 class Body(httpx.AsyncByteStream):
     """A body that may be iterated again: first what was kept, then what the client has yet to send.
 

@@ -13,8 +13,14 @@ from proxy.gateway.duplex import Wire
 class Content(Protocol):
     """What the server has of the body."""
 
+    def is_eof(self) -> bool:
+        """Whether all of it has come."""
+
+    def read_nowait(self) -> bytes:
+        """Return what has come, empty if nothing is there; raises whatever the parser found."""
+
     async def readany(self) -> bytes:
-        """Return what has come, empty at the end; raises whatever the parser found."""
+        """As `read_nowait`, but wait for something, or for the end."""
 
     def feed_eof(self) -> None:
         """Have it end here."""
@@ -54,9 +60,21 @@ class Intake:
         while piece := await self._piece():
             yield piece
 
+    def whole(self) -> bytes | None:
+        """As `Inbound.whole`."""
+        if self._expected or not self._content.is_eof():
+            return None
+        try:
+            return self._content.read_nowait()
+        except Exception:  # noqa: BLE001  # raised again, and told, where it is read piece by piece
+            return None
+
     async def _piece(self) -> bytes:
         """Return what comes next; empty at the end."""
         try:
+            piece = self._content.read_nowait()
+            if piece or self._content.is_eof():
+                return piece
             async with asyncio.timeout(self._timeout):
                 return await self._content.readany()
         except TimeoutError:

@@ -10,7 +10,7 @@ import httpx
 from proxy.credentials import Scheme
 from proxy.errors import BodyTooLarge, Denied, ReadTimeout
 from proxy.gateway import Answer, Inbound, RawHeaders, Story
-from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody
+from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody, WholeBody
 from proxy.gateway.cors import readable
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Admitted
@@ -27,6 +27,7 @@ from proxy.gateway.problem import success_note
 from proxy.gateway.rewrite import Place, rewrite
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.upstream import Draft
+from proxy.transport import SMALL
 
 
 class Route:
@@ -52,6 +53,7 @@ class Route:
         self.scheme = scheme
         self.prefix = settings.prefix.encode()
         self._limits = limits
+        self._small = min(limits.replay_memory, SMALL)
         self._total = timeout.total or None
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
@@ -80,7 +82,7 @@ class Route:
         """
         story = inbound.story
         draft = self._draft(inbound, admitted)
-        lease = None if draft.body is NO_BODY and self._slots is None else Lease(draft.body, story)
+        lease = None if self._slots is None and not isinstance(draft.body, Body) else Lease(draft.body, story)
         response: httpx.Response | None = None
         deadline: float | None = None
         try:
@@ -133,12 +135,22 @@ class Route:
         outgoing = inbound.head.outgoing
         if outgoing is None or outgoing.route is not self:
             outgoing = self._outgoing(inbound)
-        body: Body | NoBody = NO_BODY
+        body: Body | WholeBody | NoBody = NO_BODY
         if inbound.body is not None:
             if inbound.length is not None and 0 < self._limits.body < inbound.length:
                 raise BodyTooLarge("the request's body is over limits.body")
-            body = Body(inbound.body, self._limits, inbound.length)
+            body = self._taken(inbound) or Body(inbound.body, self._limits, inbound.length)
         return Draft(inbound.method, self._target(admitted), outgoing.fields, body, outgoing.is_safe, outgoing.bare)
+
+    def _taken(self, inbound: Inbound) -> WholeBody | None:
+        """Take a small body that is here already, if it may be kept in memory."""
+        if inbound.length is None or inbound.length > self._small:
+            return None
+        whole = inbound.whole()
+        if whole is None:
+            return None
+        inbound.story.received = len(whole)
+        return WholeBody(whole)
 
     def _outgoing(self, inbound: Inbound) -> Outgoing:
         head = inbound.head
@@ -235,7 +247,7 @@ class Outgoing:
 class Lease:
     """What a request holds until its answer is through."""
 
-    body: Body | NoBody
+    body: Body | WholeBody | NoBody
     story: Story
     slots: asyncio.Semaphore | None = None
 

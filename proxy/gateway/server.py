@@ -117,6 +117,11 @@ class Connection(RequestHandler):
         elif self in self._owner.connections.waiting and data:
             self._grow_head(len(data))
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, if reading was paused; aiohttp asks for each piece of a body that is taken."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _break_body(self, body: StreamReader) -> None:
         """Tell the request under way that its body is broken: the parser only queues its error behind it."""
         if self._messages and not body.is_eof() and not hasattr(self._messages[-1][0], "raw_headers"):
@@ -183,13 +188,14 @@ class Connection(RequestHandler):
             return stays
         self._body = body
         inbound.body = self._intake = intake = self._taken_in(inbound, body)
+        inbound.whole = intake.whole
         try:
             stays = await self._owner.serve(self, inbound)
             self.served += 1
             intake.leave()
             # Until the rest of the body has come, too, it is no head that comes.
             body.on_eof(self.rest)
-            return await self._swallow(body) and stays
+            return (body.is_eof() or await self._swallow(body)) and stays
         finally:
             self._body = self._intake = None
 
@@ -232,8 +238,6 @@ class Connection(RequestHandler):
 
     async def _swallow(self, body: StreamReader) -> bool:
         """Read what is left of a body, for a while: a client that sends does not read; say whether it ended."""
-        if body.is_eof():
-            return True
         try:
             async with asyncio.timeout(_LINGER):
                 while not body.is_eof():

@@ -15,7 +15,7 @@ import httpx
 
 from proxy.errors import LoopDetected, UpstreamError
 from proxy.gateway import RawHeaders
-from proxy.gateway.body import NO_BODY, Body, NoBody
+from proxy.gateway.body import NO_BODY, Body, NoBody, WholeBody
 from proxy.gateway.rewrite import plain_authority
 from proxy.transport.kept import Kept
 from proxy.transport.messages import raw_request
@@ -36,7 +36,7 @@ class Draft:
     method: str
     target: bytes
     fields: RawHeaders
-    body: Body | NoBody = NO_BODY
+    body: Body | WholeBody | NoBody = NO_BODY
     idempotency_key: bool = False
     bare: bool = False
 

@@ -11,13 +11,16 @@ from typing import Protocol
 
 from proxy.transport.messages import RawHeaders, raw_request, raw_response
 from proxy.transport.transport import HTTP11Transport
+from proxy.transport.upload import SMALL, at_hand
 
 __all__ = [
+    "SMALL",
     "AtHand",
     "HTTP11Transport",
     "NetworkStream",
     "RawHeaders",
     "ReadyStream",
+    "at_hand",
     "raw_request",
     "raw_response",
 ]

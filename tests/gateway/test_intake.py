@@ -11,19 +11,26 @@ from proxy.gateway.intake import Intake
 
 
 class Content:
-    """Plays what comes: pieces, or an exception."""
+    """Plays what comes: pieces, an exception, or nothing for ever. An empty piece is waited for."""
 
     def __init__(self, *steps: bytes | Exception | None) -> None:
         self.steps = list(steps)
         self.ended = False
 
-    async def readany(self) -> bytes:
-        step = self.steps.pop(0) if self.steps else b""
+    def is_eof(self) -> bool:
+        return None not in self.steps and b"" not in self.steps
+
+    def read_nowait(self) -> bytes:
+        step = self.steps[0] if self.steps else b""
         if isinstance(step, Exception):
             raise step
-        if step is None:
+        return self.steps.pop(0) or b"" if step else b""  # type: ignore[return-value]  # no exception, see above
+
+    async def readany(self) -> bytes:
+        if self.steps[0] is None:
             await asyncio.Event().wait()
-        return step or b""
+        self.steps.pop(0)
+        return self.read_nowait()
 
     def feed_eof(self) -> None:
         self.ended = True
@@ -47,11 +54,30 @@ class Client:
 
 
 async def test_pieces_as_they_come() -> None:
-    content = Content(b"a", b"bc")
+    content = Content(b"a", b"", b"bc")
     intake = Intake(content, Client(), expected=False, timeout=0)
     assert [piece async for piece in intake()] == [b"a", b"bc"]
     intake.leave()
     assert not content.ended
+
+
+async def test_a_body_that_is_here_is_had_as_a_whole_and_only_once() -> None:
+    intake = Intake(Content(b"all"), Client(), expected=False, timeout=0)
+    assert intake.whole() == b"all"
+    assert [piece async for piece in intake()] == []
+
+
+@pytest.mark.parametrize("steps", [(b"a", None), (b"", b"a"), (ValueError("s3cret"),)])
+def test_one_that_is_not_is_left_as_it_is(steps: tuple[bytes | Exception | None, ...]) -> None:
+    content = Content(*steps)
+    assert Intake(content, Client(), expected=False, timeout=0).whole() is None
+    assert content.steps == list(steps)
+
+
+def test_nor_is_one_that_was_not_asked_for_yet() -> None:
+    client = Client()
+    assert Intake(Content(b"all"), client, expected=True, timeout=0).whole() is None
+    assert client.written == []
 
 
 async def test_who_wants_it_says_so_once() -> None:

@@ -49,12 +49,14 @@ class Case:
         method: str = "GET",
         body: bytes | None = None,
         length: int | None = None,
+        whole: bytes | None = None,
         origins: tuple[str, ...] = (),
     ) -> Answer:
         headers = [(b"Host", b"localhost:8080"), *fields]
         inbound = Inbound(method, target, read(headers), (1, 1), Entrance("127.0.0.1:8080", 8080), self.story)
         if body is not None:
             inbound.body, inbound.length = _source(body), length
+            inbound.whole = lambda: whole
         return await self.route(inbound, await Guard(allowed_origins=origins).admit(inbound))
 
     @property
@@ -103,6 +105,21 @@ async def test_the_target_arrives_below_the_base_path(settings: dict[str, Any], 
         await case.send(target)
     assert case.target == sent
     assert case.sent.headers.raw[0] == (b"Host", b"api.test")
+
+
+@pytest.mark.parametrize(
+    ("whole", "memory", "kept"),
+    [(b"abc", "3B", b"abc"), (b"abc", "2B", None), (None, "1MiB", None)],
+    ids=["small", "more-than-may-be-kept", "not-here-yet"],
+)
+async def test_a_small_body_that_is_here_is_taken_as_a_whole(
+    whole: bytes | None, memory: str, kept: bytes | None
+) -> None:
+    case = Case(200, limits={"replay_memory": memory})
+    await (await case.send(method="POST", body=b"abc", length=3, whole=whole)).aclose()
+    assert case.script.wholes == [kept]
+    assert case.script.bodies == [b"abc"]
+    assert case.story.received == 3
 
 
 async def test_options_of_the_whole_server_stay_an_asterisk() -> None:
