@@ -7,6 +7,7 @@ be what is sent, and what a client sent has to stay as it was.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import httpx
 
@@ -44,6 +45,17 @@ def field_value(request: httpx.Request, name: str, separator: bytes = b", ") -> 
 def set_field(request: httpx.Request, name: str, value: bytes) -> None:
     """Put a field in the place of all of its name."""
     request.headers = RawHeaders(replaced(request.headers.raw, name.encode(), value))
+
+
+def set_fields(request: httpx.Request, fields: Collection[tuple[bytes, bytes]]) -> None:
+    """As `set_field`, for several."""
+    raw = request.headers.raw
+    if {name.lower() for name, _ in fields}.isdisjoint([name.lower() for name, _ in raw]):
+        raw = [*raw, *fields]
+    else:
+        for name, value in fields:
+            raw = replaced(raw, name, value)
+    request.headers = RawHeaders(raw)
 
 
 def remove_field(request: httpx.Request, name: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])|[^{}]+")
-
-Lookup = Callable[[str], bytes]
 
 
 class Template:
@@ -28,19 +26,22 @@ class Template:
         """
         known = sorted(known)
         self.text = text
-        self._parts: list[tuple[bytes, str]] = []
+        form: list[bytes] = []
+        self._named: list[str] = []
         for match in _PART.finditer(text):
             if match[2]:
                 raise ValueError(f"a lone {match[2]}; right would be {match[2] * 2} for the character itself")
             if match[1] is not None:
-                self._parts.append((b"", _known(match[1], known)))
+                self._named.append(_known(match[1], known))
+                form.append(b"%b")
             else:
-                self._parts.append((match[0].replace("{{", "{").replace("}}", "}").encode(), ""))
-        self.fields = frozenset(field for _, field in self._parts if field)
+                form.append(match[0].replace("{{", "{").replace("}}", "}").encode().replace(b"%", b"%%"))
+        self._form = b"".join(form)
+        self.fields = frozenset(self._named)
 
-    def render(self, lookup: Lookup) -> bytes:
-        """Put in what `lookup` says for each field."""
-        return b"".join(lookup(field) if field else text for text, field in self._parts)
+    def render(self, values: Mapping[str, bytes]) -> bytes:
+        """Put in the value of each field."""
+        return self._form % tuple(map(values.__getitem__, self._named))
 
 
 def _known(field: str, known: list[str]) -> str:

@@ -18,11 +18,12 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from proxy.clock import Clock
 from proxy.credentials import MASK, Context, Credential, Scheme
-from proxy.credentials._fields import check_field_name, field_value, remove_field, set_field
+from proxy.credentials._fields import check_field_name, field_value, remove_field, set_fields
 from proxy.credentials._query import with_query, without_query
 from proxy.credentials._template import Template
 from proxy.errors import BodyTooLarge, CredentialError
 from proxy.secrets import Secret, Source
+from proxy.transport import at_hand
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SIGNABLE = 8 << 20  # bytes of a body that {body} puts into the string
@@ -84,6 +85,13 @@ class Plan:
     headers: Placed
     query: Placed
 
+    @property
+    def reads_fields(self) -> bool:
+        """Whether any template mentions a header field, which may be one that the signing sets."""
+        placed = (*self.headers.all, *self.query.all)
+        mentioned = self.string.fields.union(*(template.fields for _, template in placed))
+        return any(field in _FIELDS or field.startswith("header:") for field in mentioned)
+
     def uses(self, fields: Iterable[str]) -> bool:
         """Whether any template mentions one of `fields`."""
         placed = (*self.headers.all, *self.query.all)
@@ -143,19 +151,22 @@ def _template(key: str, text: str, known: Iterable[str] = _PLACED) -> Template:
 
 
 class Held:
-    """A secret as bytes, asked for once if it can't change."""
+    """A secret as bytes, asked for once if it can't change.
+
+    Attributes:
+        value: the secret, if nobody has to be asked for it any more.
+
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._value = b""
+        self.value = b""
 
     async def get(self) -> bytes:
         """As `Source.get`."""
-        if self._value:
-            return self._value
         value = (await self._source.get()).encode()
         if not self._source.may_change:
-            self._value = value
+            self.value = value
         return value
 
 
@@ -164,13 +175,15 @@ class HmacScheme(Scheme):
 
     def __init__(self, settings: Hmac, clock: Clock) -> None:
         self._settings = settings
-        self._plan = settings.plan
+        self._plan = plan = settings.plan
         self._clock = clock
-        self._needs_body = self._plan.uses(_BODY_FIELDS)
-        self._keeps_body = self._plan.uses(("body",))
-        self._hashes_body = self._plan.uses(("body_hash", "body_hash_base64"))
-        self._needs_nonce = self._plan.uses(("nonce",))
+        self._stamp = TIMESTAMPS[settings.timestamp]
+        self._needs_body = plan.uses(_BODY_FIELDS)
+        self._keeps_body = plan.uses(("body",))
+        self._hashes_body = plan.uses(("body_hash", "body_hash_base64"))
+        self._reads_fields = plan.reads_fields
         self._hash = settings.algorithm.removeprefix("digest:")
+        self._is_plain = settings.algorithm.startswith("digest:")
         self._encode = ENCODINGS[settings.encoding]
         self.fields = frozenset(name.lower().encode() for name in settings.headers)
         self._secret = Held(settings.secret)
@@ -194,102 +207,106 @@ class HmacScheme(Scheme):
 
     async def _sign(self, request: httpx.Request, told: dict[str, str] | None) -> None:
         """Sign `request`; tell the string, as it may be shown, and the signature."""
-        secret = await self._secret.get()
-        self._make_way(request)
-        values = await self._values(request)
-        if self._plan.query.early:
-            self._place(request, values, [], self._plan.query.early)
-            values |= _target_values(request.extensions["target"])
-        self._place(request, values, self._plan.headers.early, [])
-        string = self._plan.string.render(_lookup(request, values | {"secret": secret}))
+        headers, query = self._plan.headers, self._plan.query
+        values = Values(request)
+        values["secret"] = secret = self._secret.value or await self._secret.get()
+        values["timestamp"] = self._stamp(self._clock.time()).encode()
+        if self._key_id is not None:
+            values["key_id"] = self._key_id.value or await self._key_id.get()
+        if self._needs_body:
+            await self._read_body(request, values)
+        # Nothing is signed that is not sent: what the signature will stand in makes way.
+        if query.late:
+            without_query(request, [name for name, _ in query.late])
+        if query.early:
+            with_query(request, _rendered(query.early, values))
+            values.forget_target()
+        if self._reads_fields:
+            for name, _ in headers.late:
+                remove_field(request, name)
+            for template in headers.early:
+                set_fields(request, _fields([template], values))
+            fields = []
+        else:
+            fields = _fields(headers.early, values)
+        string = self._plan.string.render(values)
         signature = self._encode(self._digest(secret, string))
         if told is not None:
-            shown = self._plan.string.render(_lookup(request, values | {"secret": MASK.encode()}))
-            told |= {"string_to_sign": shown.decode("utf-8", "replace"), "signature": signature}
+            values["secret"] = MASK.encode()
+            told |= {"string_to_sign": self._plan.string.render(values).decode("utf-8", "replace")}
+            told |= {"signature": signature}
         values["signature"] = signature.encode()
-        self._place(request, values, self._plan.headers.late, self._plan.query.late)
-
-    def _make_way(self, request: httpx.Request) -> None:
-        """Take out what the signature will stand in: nothing is signed that is not sent."""
-        for name, _ in self._plan.headers.late:
-            remove_field(request, name)
-        if self._plan.query.late:
-            without_query(request, [name for name, _ in self._plan.query.late])
-
-    def _place(
-        self,
-        request: httpx.Request,
-        values: dict[str, bytes],
-        headers: Iterable[tuple[str, Template]],
-        query: Iterable[tuple[str, Template]],
-    ) -> None:
-        lookup = _lookup(request, values)
-        pairs = [(name, template.render(lookup)) for name, template in query]
-        for name, template in headers:
-            set_field(request, name, _without_controls(template.render(lookup)))
-        if pairs:
-            with_query(request, pairs)
+        set_fields(request, fields + _fields(headers.late, values))
+        if query.late:
+            with_query(request, _rendered(query.late, values))
 
     def _digest(self, secret: bytes, string: bytes) -> bytes:
-        if self._settings.algorithm.startswith("digest:"):
+        if self._is_plain:
             return hashlib.new(self._hash, string).digest()
         digest: bytes = hmac.digest(secret, string, self._hash)
         return digest
 
-    async def _values(self, request: httpx.Request) -> dict[str, bytes]:
-        """Everything that does not depend on the target."""
-        settings = self._settings
-        values = {
-            "method": request.method.encode(),
-            "scheme": request.url.raw_scheme,
-            "timestamp": TIMESTAMPS[settings.timestamp](self._clock.time()).encode(),
-            "nonce": secrets.token_hex(16).encode() if self._needs_nonce else b"",
-            "key_id": b"" if self._key_id is None else await self._key_id.get(),
-            **_target_values(request.extensions["target"]),
-        }
-        if self._needs_body:
-            body, digest = await self._body(request)
-            values |= {
-                "body": body,
-                "body_hash": digest.hex().encode(),
-                "body_hash_base64": b64encode(digest),
-            }
-        return values
-
-    async def _body(self, request: httpx.Request) -> tuple[bytes, bytes]:
-        """Read the body, which the stream keeps for the sending; return it and its digest, if they are wanted."""
+    async def _read_body(self, request: httpx.Request, values: Values) -> None:
+        """Read the body, which the stream keeps for the sending."""
         stream = request.stream
         assert isinstance(stream, httpx.AsyncByteStream)
-        digest, kept = hashlib.new(self._hash), bytearray()
-        async for piece in stream:
-            if self._hashes_body:
-                digest.update(piece)
-            if self._keeps_body:
-                kept += piece
-                if len(kept) > SIGNABLE:
-                    raise BodyTooLarge("the request's body is too large to be signed as a whole")
-        return bytes(kept), digest.digest()
+        body = at_hand(stream)
+        if body is not None:
+            values["body"] = body
+            digest = hashlib.new(self._hash, body) if self._hashes_body else None
+        else:
+            digest, kept = hashlib.new(self._hash), bytearray()
+            async for piece in stream:
+                if self._hashes_body:
+                    digest.update(piece)
+                if self._keeps_body:
+                    kept += piece
+                    if len(kept) > SIGNABLE:
+                        raise BodyTooLarge("the request's body is too large to be signed as a whole")
+            values["body"] = bytes(kept)
+        if digest is not None:
+            values["body_hash"] = digest.hexdigest().encode()
+            values["body_hash_base64"] = b64encode(digest.digest())
 
 
-def _target_values(target: bytes) -> dict[str, bytes]:
-    path, _, query = target.partition(b"?")
-    return {
-        "target": target,
-        "path": path,
-        "query": query,
-        "sorted_query": b"&".join(sorted(pair for pair in query.split(b"&") if pair)),
-    }
+class Values(dict[str, bytes]):
+    """What the fields of templates stand for in one request; most are made when they are first asked for."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        super().__init__()
+        self.request = request
+
+    def __missing__(self, field: str) -> bytes:
+        make = _MAKERS.get(field)
+        if make is None:  # a header's, which may be set in the meantime
+            return field_value(self.request, _FIELDS.get(field) or field.removeprefix("header:"))
+        value = self[field] = make(self)
+        return value
+
+    def forget_target(self) -> None:
+        """Have what depends on the target made anew: it was changed."""
+        for field in _OF_TARGET & self.keys():
+            del self[field]
 
 
-def _lookup(request: httpx.Request, values: dict[str, bytes]) -> Callable[[str], bytes]:
-    def lookup(field: str) -> bytes:
-        named = field[7:] if field.startswith("header:") else _FIELDS.get(field)
-        return values[field] if named is None else field_value(request, named)
+_MAKERS: dict[str, Callable[[Values], bytes]] = {
+    "method": lambda values: values.request.method.encode(),
+    "scheme": lambda values: values.request.url.raw_scheme,
+    "target": lambda values: values.request.extensions["target"],
+    "path": lambda values: values["target"].partition(b"?")[0],
+    "query": lambda values: values["target"].partition(b"?")[2],
+    "sorted_query": lambda values: b"&".join(sorted(pair for pair in values["query"].split(b"&") if pair)),
+    "nonce": lambda _: secrets.token_hex(16).encode(),
+}
+_OF_TARGET = frozenset({"target", "path", "query", "sorted_query"})
 
-    return lookup
+
+def _rendered(templates: Named, values: Values) -> list[tuple[str, bytes]]:
+    return [(name, template.render(values)) for name, template in templates]
 
 
-def _without_controls(value: bytes) -> bytes:
-    if _CONTROL.search(value):
+def _fields(templates: Iterable[tuple[str, Template]], values: Values) -> list[tuple[bytes, bytes]]:
+    fields = [(name.encode(), template.render(values)) for name, template in templates]
+    if _CONTROL.search(b"".join([value for _, value in fields])):
         raise CredentialError("a header that the credential makes would hold a control character")
-    return value
+    return fields

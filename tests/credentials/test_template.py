@@ -12,8 +12,13 @@ RELAXED = settings(deadline=None, max_examples=50, suppress_health_check=[Health
 KNOWN = ("method", "path", "body_hash", "body_hash_base64", "timestamp")
 
 
+class Echo(dict[str, bytes]):
+    def __missing__(self, field: str) -> bytes:
+        return f"<{field}>".encode()
+
+
 def rendered(text: str) -> bytes:
-    return Template(text, KNOWN).render(lambda field: f"<{field}>".encode())
+    return Template(text, KNOWN).render(Echo())
 
 
 @pytest.mark.parametrize(
@@ -22,7 +27,9 @@ def rendered(text: str) -> bytes:
         ("", b""), ("plain ä\n", "plain ä\n".encode()), ("{method}", b"<method>"),
         ("{method}{path}", b"<method><path>"),
         ("{{", b"{"), ("}}", b"}"), ("{{}}", b"{}"), ("{{method}}", b"{method}"), ("{{{method}}}", b"{<method>}"),
-        ('{{"a": "{path}"}}', b'{"a": "<path>"}'), ("{header:X-A}", b"<header:X-A>"), ("{{{{", b"{{"),
+        ("100%b%% {path}%", b"100%b%% <path>%"), ('{{"a": "{path}"}}', b'{"a": "<path>"}'),
+        ("{header:X-A}", b"<header:X-A>"),
+        ("{{{{", b"{{"),
     ],
 )  # fmt: skip
 def test_text_and_fields(text: str, result: bytes) -> None:
