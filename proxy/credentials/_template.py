@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
+CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|([{}])|[^{}]+")
 
 
@@ -14,6 +15,8 @@ class Template:
 
     Attributes:
         fields: the names that it mentions.
+        alone: the one name that it consists of, or "".
+        is_clean: whether its own text is without control characters.
 
     """
 
@@ -38,9 +41,13 @@ class Template:
                 form.append(match[0].replace("{{", "{").replace("}}", "}").encode().replace(b"%", b"%%"))
         self._form = b"".join(form)
         self.fields = frozenset(self._named)
+        self.alone = self._named[0] if form == [b"%b"] else ""
+        self.is_clean = not CONTROL.search(self._form)
 
     def render(self, values: Mapping[str, bytes]) -> bytes:
         """Put in the value of each field."""
+        if self.alone:
+            return values[self.alone]
         return self._form % tuple(map(values.__getitem__, self._named))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
-import secrets
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,14 +16,14 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from proxy.clock import Clock
 from proxy.credentials import MASK, Context, Credential, Scheme
-from proxy.credentials._fields import check_field_name, field_value, remove_field, set_fields
+from proxy.credentials._fields import check_field_name, remove_field, set_fields
 from proxy.credentials._query import with_query, without_query
-from proxy.credentials._template import Template
+from proxy.credentials._template import CONTROL, Template
+from proxy.credentials._values import HEADERS, Values
 from proxy.errors import BodyTooLarge, CredentialError
 from proxy.secrets import Secret, Source
 from proxy.transport import at_hand
 
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 SIGNABLE = 8 << 20  # bytes of a body that {body} puts into the string
 
 _REQUEST = (
@@ -34,7 +32,6 @@ _REQUEST = (
 )  # fmt: skip
 _STRING = (*_REQUEST, "secret")
 _PLACED = (*_REQUEST, "signature")
-_FIELDS = {"host": "Host", "content_type": "Content-Type"}
 _BODY_FIELDS = frozenset({"body", "body_hash", "body_hash_base64"})
 
 ENCODINGS: dict[str, Callable[[bytes], str]] = {
@@ -51,6 +48,7 @@ TIMESTAMPS: dict[str, Callable[[float], str]] = {
 
 
 Named = tuple[tuple[str, Template], ...]
+Fields = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class Plan:
         """Whether any template mentions a header field, which may be one that the signing sets."""
         placed = (*self.headers.all, *self.query.all)
         mentioned = self.string.fields.union(*(template.fields for _, template in placed))
-        return any(field in _FIELDS or field.startswith("header:") for field in mentioned)
+        return any(field in HEADERS or field.startswith("header:") for field in mentioned)
 
     def uses(self, fields: Iterable[str]) -> bool:
         """Whether any template mentions one of `fields`."""
@@ -191,7 +189,10 @@ class HmacScheme(Scheme):
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
-        await self._sign(request, None)
+        values = await self._values(request)
+        fields = self._place_early(request, values)
+        self._sign(values)
+        self._place_late(request, values, fields)
 
     async def ready(self) -> None:
         """As `Scheme.ready`."""
@@ -201,112 +202,91 @@ class HmacScheme(Scheme):
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`; headers and query hold nothing secret, the string may."""
-        told: dict[str, str] = {}
-        await self._sign(request, told)
-        return told
+        values = await self._values(request)
+        fields = self._place_early(request, values)
+        self._sign(values)
+        values["secret"] = MASK.encode()
+        shown = self._plan.string.render(values).decode("utf-8", "replace")
+        self._place_late(request, values, fields)
+        return {"string_to_sign": shown, "signature": values["signature"].decode()}
 
-    async def _sign(self, request: httpx.Request, told: dict[str, str] | None) -> None:
-        """Sign `request`; tell the string, as it may be shown, and the signature."""
-        headers, query = self._plan.headers, self._plan.query
+    async def _values(self, request: httpx.Request) -> Values:
+        """Return everything that has to be asked for."""
         values = Values(request)
-        values["secret"] = secret = self._secret.value or await self._secret.get()
+        values["secret"] = self._secret.value or await self._secret.get()
         values["timestamp"] = self._stamp(self._clock.time()).encode()
         if self._key_id is not None:
             values["key_id"] = self._key_id.value or await self._key_id.get()
         if self._needs_body:
-            await self._read_body(request, values)
-        # Nothing is signed that is not sent: what the signature will stand in makes way.
+            body = at_hand(request.stream)
+            if body is None:
+                await self._read_body(request, values)
+            else:
+                values["body"] = body
+                if self._hashes_body:
+                    values.take_hash(hashlib.new(self._hash, body).digest())
+        return values
+
+    def _place_early(self, request: httpx.Request, values: Values) -> Fields:
+        """Put on the request what the string may contain; return the fields that may as well be set later.
+
+        What the signature will stand in makes way: nothing is signed that is not sent.
+        """
+        headers, query = self._plan.headers, self._plan.query
         if query.late:
             without_query(request, [name for name, _ in query.late])
         if query.early:
             with_query(request, _rendered(query.early, values))
+        if query.early or query.late:
             values.forget_target()
-        if self._reads_fields:
-            for name, _ in headers.late:
-                remove_field(request, name)
-            for template in headers.early:
-                set_fields(request, _fields([template], values))
-            fields = []
-        else:
-            fields = _fields(headers.early, values)
-        string = self._plan.string.render(values)
-        signature = self._encode(self._digest(secret, string))
-        if told is not None:
-            values["secret"] = MASK.encode()
-            told |= {"string_to_sign": self._plan.string.render(values).decode("utf-8", "replace")}
-            told |= {"signature": signature}
-        values["signature"] = signature.encode()
+        if not self._reads_fields:
+            return _fields(headers.early, values)
+        for name, _ in headers.late:
+            remove_field(request, name)
+        for template in headers.early:
+            set_fields(request, _fields([template], values))
+        return []
+
+    def _sign(self, values: Values) -> None:
+        secret, string = values["secret"], self._plan.string.render(values)
+        digest = hashlib.new(self._hash, string).digest() if self._is_plain else hmac.digest(secret, string, self._hash)
+        values["signature"] = self._encode(digest).encode()
+
+    def _place_late(self, request: httpx.Request, values: Values, fields: Fields) -> None:
+        headers, query = self._plan.headers, self._plan.query
         set_fields(request, fields + _fields(headers.late, values))
         if query.late:
             with_query(request, _rendered(query.late, values))
-
-    def _digest(self, secret: bytes, string: bytes) -> bytes:
-        if self._is_plain:
-            return hashlib.new(self._hash, string).digest()
-        digest: bytes = hmac.digest(secret, string, self._hash)
-        return digest
 
     async def _read_body(self, request: httpx.Request, values: Values) -> None:
         """Read the body, which the stream keeps for the sending."""
         stream = request.stream
         assert isinstance(stream, httpx.AsyncByteStream)
-        body = at_hand(stream)
-        if body is not None:
-            values["body"] = body
-            digest = hashlib.new(self._hash, body) if self._hashes_body else None
-        else:
-            digest, kept = hashlib.new(self._hash), bytearray()
-            async for piece in stream:
-                if self._hashes_body:
-                    digest.update(piece)
-                if self._keeps_body:
-                    kept += piece
-                    if len(kept) > SIGNABLE:
-                        raise BodyTooLarge("the request's body is too large to be signed as a whole")
-            values["body"] = bytes(kept)
-        if digest is not None:
-            values["body_hash"] = digest.hexdigest().encode()
-            values["body_hash_base64"] = b64encode(digest.digest())
+        digest, kept = hashlib.new(self._hash), bytearray()
+        async for piece in stream:
+            if self._hashes_body:
+                digest.update(piece)
+            if self._keeps_body:
+                kept += piece
+                if len(kept) > SIGNABLE:
+                    raise BodyTooLarge("the request's body is too large to be signed as a whole")
+        values["body"] = bytes(kept)
+        values.take_hash(digest.digest())
 
 
-class Values(dict[str, bytes]):
-    """What the fields of templates stand for in one request; most are made when they are first asked for."""
-
-    def __init__(self, request: httpx.Request) -> None:
-        super().__init__()
-        self.request = request
-
-    def __missing__(self, field: str) -> bytes:
-        make = _MAKERS.get(field)
-        if make is None:  # a header's, which may be set in the meantime
-            return field_value(self.request, _FIELDS.get(field) or field.removeprefix("header:"))
-        value = self[field] = make(self)
-        return value
-
-    def forget_target(self) -> None:
-        """Have what depends on the target made anew: it was changed."""
-        for field in _OF_TARGET & self.keys():
-            del self[field]
-
-
-_MAKERS: dict[str, Callable[[Values], bytes]] = {
-    "method": lambda values: values.request.method.encode(),
-    "scheme": lambda values: values.request.url.raw_scheme,
-    "target": lambda values: values.request.extensions["target"],
-    "path": lambda values: values["target"].partition(b"?")[0],
-    "query": lambda values: values["target"].partition(b"?")[2],
-    "sorted_query": lambda values: b"&".join(sorted(pair for pair in values["query"].split(b"&") if pair)),
-    "nonce": lambda _: secrets.token_hex(16).encode(),
-}
-_OF_TARGET = frozenset({"target", "path", "query", "sorted_query"})
+# Whatever the client sends: a target with a control character was refused, a secret with one was, too.
+_CLEAN = frozenset(_PLACED) - {*HEADERS, "body"}
 
 
 def _rendered(templates: Named, values: Values) -> list[tuple[str, bytes]]:
     return [(name, template.render(values)) for name, template in templates]
 
 
-def _fields(templates: Iterable[tuple[str, Template]], values: Values) -> list[tuple[bytes, bytes]]:
-    fields = [(name.encode(), template.render(values)) for name, template in templates]
-    if _CONTROL.search(b"".join([value for _, value in fields])):
-        raise CredentialError("a header that the credential makes would hold a control character")
+def _fields(templates: Iterable[tuple[str, Template]], values: Values) -> Fields:
+    fields: Fields = []
+    for name, template in templates:
+        value = template.render(values)
+        if not (template.is_clean and template.fields <= _CLEAN) and CONTROL.search(value):
+            raise CredentialError("a header that the credential makes would hold a control character")
+        fields.append((name.encode(), value))
     return fields

@@ -56,27 +56,24 @@ class HeadWriter:
         if fields != self._fields:
             self._write(fields)
         line = self._request_line(request)
-        if len(line.splitlines()) != 1:
+        if b"\n" in line or b"\r" in line:
             raise InternalError(_BREAK)
         return line + self._lines, *self._framing
 
     def _write(self, fields: Fields) -> None:
-        lines = [b""]
         length, upgrade = NO_BODY, False
         framed = False
-        for field in fields:
-            lines.append(_COLON(field))
-            if len(field[0]) in _SIZES:
-                framing = _framing(*field)
-                if framing == _UPGRADE:
-                    upgrade = True
-                elif framing is not None:
-                    if framed:
-                        raise InternalError("a request with two framings")
-                    length, framed = framing, True
-        lines += self._tail
+        for name, value in [field for field in fields if len(field[0]) in _SIZES]:
+            framing = _framing(name, value)
+            if framing == _UPGRADE:
+                upgrade = True
+            elif framing is not None:
+                if framed:
+                    raise InternalError("a request with two framings")
+                length, framed = framing, True
+        lines = [b"", *map(_COLON, fields), *self._tail]
         written = b"\r\n".join(lines)
-        if len(written.splitlines()) != len(lines) - 1:
+        if written.count(b"\r") + written.count(b"\n") != 2 * (len(lines) - 1):
             raise InternalError(_BREAK)
         self._lines, self._framing = written, (length, upgrade)
         self._fields = fields.copy()  # whoever made the list may change it
