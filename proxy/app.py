@@ -30,6 +30,8 @@ from proxy.report import Report
 from proxy.stores import Setup, Store, open_store
 from proxy.transport.tls import forget as forget_contexts
 
+_CLOSING = 3.5  # seconds for closing what has been drained: a renewal has two of them
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -301,7 +303,7 @@ class App:
     # -- death ---------------------------------------------------------------------------------------
 
     async def end(self, at_once: asyncio.Event) -> None:
-        """Drain, for no longer than until `at_once` is set, and end."""
+        """Drain, for no longer than until `at_once` is set, and end; what can't be closed is left as it is."""
         draining = asyncio.create_task(self.drain(), name="drain")
         waiting = asyncio.create_task(at_once.wait(), name="end at once")
         await asyncio.wait((draining, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -309,10 +311,14 @@ class App:
         waiting.cancel()
         with suppress(asyncio.CancelledError):
             await draining
-        await self.aclose()
+        with suppress(TimeoutError):
+            # A store may hang, and so may what a stranger's credential does.
+            async with asyncio.timeout(_CLOSING):
+                await self.aclose()
 
     async def drain(self) -> None:
         """Accept nobody any more, and let what is in flight come to its end."""
+        self._facts.stopping = True
         self.shut(PROXY)
         grace = self._settings.server.shutdown_grace
         end = asyncio.get_running_loop().time() + grace

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from proxy.app import App
 from proxy.config import Settings
 from proxy.errors import CountersignError
 from proxy.log import Log
 from proxy.mistakes import dotted
+
+_LEAVING = 1.0  # seconds
+
+
+async def to_the_end(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
+    """Run `main`, and have the process end soon after it: nothing is left that is worth being waited for.
+
+    Threads can't be cancelled. Python would wait for a name server that does not answer, or for a stranger's code,
+    when it closes the loop and once more when it exits.
+    """
+    await main
+    leaving = threading.Timer(_LEAVING, os._exit, (0,))
+    leaving.daemon = True
+    leaving.start()
 
 
 async def serve_until_signal(app: App, ready: Callable[[], None] = lambda: None) -> None:

@@ -69,6 +69,7 @@ class Facts:
         started: epoch seconds.
         listens: addresses as users can use them.
         reloaded: what came of the last reload, empty if there was none.
+        stopping: whether nobody is accepted any more.
 
     """
 
@@ -78,6 +79,7 @@ class Facts:
     started: float
     listens: tuple[str, ...] = ()
     reloaded: str = ""
+    stopping: bool = False
 
 
 class Page(ABC):

@@ -23,13 +23,15 @@ class Healthz(Page):
 
 
 class Readyz(Page):
-    """Every credential in use can be had, by every worker; else 503, and which one can't."""
+    """Every credential in use can be had, by every worker; else 503, and which one can't. Who stops is not ready."""
 
     path: ClassVar[str] = "/readyz"
     open: ClassVar[bool] = True
 
     async def answer(self, facts: Facts) -> Answer:
         """As `Page.answer`."""
+        if facts.stopping:
+            return _answer(503, {"ready": False, "routes": {}, "stopping": True})
         told = list(await facts.workers.problems())
         failed: dict[str, str] = {}
         for problems in filter(None, told):
@@ -47,8 +49,11 @@ class Readyz(Page):
             found["store"] = report.trouble
         if None in told:
             found["workers"] = f"{told.count(None)} of {len(told)} don't answer"
-        body = json.dumps(found, indent=2).encode() + b"\n"
-        return Answer(200 if ready else 503, [(b"Content-Type", b"application/json")], body)
+        return _answer(200 if ready else 503, found)
+
+
+def _answer(status: int, found: dict[str, Any]) -> Answer:  # Any: JSON
+    return Answer(status, [(b"Content-Type", b"application/json")], json.dumps(found, indent=2).encode() + b"\n")
 
 
 def _token(standing: Standing, now: float) -> dict[str, Any]:  # Any: JSON

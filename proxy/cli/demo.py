@@ -15,6 +15,7 @@ from proxy.cli.run import run_loop, serve
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import Table
+from proxy.life import to_the_end
 from proxy.listeners import kind
 from proxy.log import Log
 
@@ -30,7 +31,7 @@ class DemoError(CountersignError):
 @told
 def command(api_only: bool, listen: str | None, api_port: int) -> None:
     """Start an API that wants credentials, and the proxy that has them."""
-    run_loop(_api(listen) if api_only else _both(listen, api_port))
+    run_loop(to_the_end(_api(listen) if api_only else _both(listen, api_port)))
 
 
 async def _api(listen: str | None) -> None:

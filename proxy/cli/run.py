@@ -18,7 +18,7 @@ from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.layers import Table
-from proxy.life import serve_until_signal, warn_of_secrets
+from proxy.life import serve_until_signal, to_the_end, warn_of_secrets
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
@@ -133,7 +133,7 @@ def command(
     log = Log(form=log_format, colours=in_colour(), requests=access_log)
     settings = reread()
     if settings.server.workers == 1:
-        run_loop(serve(App(settings, log, reread=reread), log))
+        run_loop(to_the_end(serve(App(settings, log, reread=reread), log)))
     else:
         supervise(settings, log, reread)
 
@@ -154,7 +154,7 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     _loop_factory()  # imported once, for all of them
 
     def work(assignment: Assignment) -> None:
-        run_loop(Worker(assignment, log).run())
+        run_loop(to_the_end(Worker(assignment, log).run()))
 
     raise_file_limit()  # it holds the sockets of all of them
     log.take_over_stdlib()

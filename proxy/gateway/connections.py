@@ -6,6 +6,7 @@ Slow heads shut nobody out: at the limit, who has been idle or in its head the l
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 from pydantic import Field
@@ -13,6 +14,8 @@ from pydantic import Field
 from proxy.clock import Clock
 from proxy.errors import Overloaded, ProxyError, RequestTimeout
 from proxy.values import Duration, Model, Size
+
+_TURN = 0.02  # seconds between two looks at who is idle, while all of them end
 
 
 class ConnectionSettings(Model):
@@ -45,9 +48,6 @@ class Client(Protocol):
 
     def refuse(self, error: ProxyError) -> None:
         """Answer what is no complete request yet, and close."""
-
-    def close(self) -> None:
-        """Close after the request under way."""
 
     def force_close(self) -> None:
         """Close now."""
@@ -141,19 +141,27 @@ class Connections:
     async def drain(self, grace: float) -> None:
         """Let requests under way come to their end, for `grace` seconds at most; end what is idle at once."""
         self.draining = True
-        for client in list(self._open):
-            if client in self.waiting:
-                client.force_close()
-            else:
-                client.close()
         try:
             async with asyncio.timeout(grace):
-                await self._empty.wait()
+                while self._open:
+                    # Before who is idle is ended, and not after: a request may have come that was not read yet.
+                    await self._emptied(_TURN)
+                    self._end_idle()
         except TimeoutError:
             for client in list(self._open):
                 client.cancel()
             # Who is cancelled still says so to its client.
             await asyncio.sleep(0.1)
+
+    async def _emptied(self, patience: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._empty.wait()
+
+    def _end_idle(self) -> None:
+        for client in list(self.waiting):
+            if not (client.in_head and client.has_begun):
+                client.force_close()
 
     def close(self) -> None:
         """End all of them."""

@@ -72,7 +72,7 @@ class Service:
                 await peer.drain()
         except asyncio.CancelledError:
             if self.connections.draining and not head:
-                peer.refuse(ShuttingDown(retry_after=1))
+                _turn_away(peer, inbound)
             raise
         finally:
             try:
@@ -93,3 +93,15 @@ class Service:
         story.returned = len(answer.body)
         self._observe(story)
         return head_bytes(answer, Framing(has_body=True, chunked=False, keep_alive=False), (1, 1)) + answer.body
+
+
+def _turn_away(peer: Peer, inbound: Inbound) -> None:
+    """Answer a request that outlives the grace."""
+    story = inbound.story
+    answer = problem(ShuttingDown(retry_after=1), story)
+    framed = framing(answer, inbound.method, inbound.version, keep_alive=False)
+    try:
+        begin(peer, answer, framed, head_bytes(answer, framed, inbound.version), story)
+        story.status = answer.status
+    except ConnectionError:
+        story.returned = 0

@@ -31,6 +31,14 @@ async def test_ready_when_every_credential_can_be_had(admin: Admin) -> None:
     assert 1 <= left <= 10
 
 
+async def test_who_stops_is_alive_but_not_ready(admin: Admin) -> None:
+    proxy, client = await admin()
+    proxy.app._facts.stopping = True
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "routes": {}, "stopping": True})
+    assert (await client.get("/healthz")).status_code == 200
+
+
 async def test_not_ready_says_which_credential_can_not_be_had(admin: Admin) -> None:
     _, client = await admin(
         routes={

@@ -24,9 +24,6 @@ class Client:
         self.fate.append(type(error))
         self.connections.leave(self)
 
-    def close(self) -> None:
-        self.fate.append("close")
-
     def force_close(self) -> None:
         self.fate.append("force_close")
         self.connections.leave(self)
@@ -93,12 +90,30 @@ async def test_an_idle_connection_ends_after_keepalive() -> None:
 
 async def test_draining_waits_for_the_busy_and_ends_the_idle() -> None:
     connections = crowd()
-    idle, busy = entered(connections), entered(connections)
+    idle, busy, silent, begun = (entered(connections, has_begun=begun) for begun in (False, False, False, True))
+    idle.in_head = False
     connections.waiting.pop(busy)
     draining = asyncio.create_task(connections.drain(60))
+    await until(lambda: idle.fate and silent.fate)
+    assert (idle.fate, silent.fate) == (["force_close"], ["force_close"])
+    assert (busy.fate, begun.fate, draining.done()) == ([], [], False)
+    busy.in_head = False
+    connections.wait(busy)  # its answer had promised that it may stay
+    await until(lambda: busy.fate)
+    connections.leave(begun)
+    await draining
+
+
+async def test_a_request_that_has_come_but_was_not_read_yet_is_no_idle_connection() -> None:
+    connections = crowd()
+    client = entered(connections)
+    draining = asyncio.create_task(connections.drain(60))
     await settle()
-    assert (idle.fate, busy.fate, draining.done()) == (["force_close"], ["close"], False)
-    connections.leave(busy)
+    connections.waiting.pop(client)
+    client.in_head = False
+    await asyncio.sleep(0.05)
+    assert client.fate == []
+    connections.leave(client)
     await draining
 
 
@@ -107,9 +122,9 @@ async def test_who_outlives_the_grace_is_cancelled() -> None:
     busy = entered(connections)
     connections.waiting.pop(busy)
     await connections.drain(0.01)
-    assert busy.fate == ["close", "cancel"]
+    assert busy.fate == ["cancel"]
     connections.close()
-    assert busy.fate[2:] == ["cancel", "force_close"]
+    assert busy.fate[1:] == ["cancel", "force_close"]
 
 
 async def test_settled_waits_for_those_that_are_busy_now() -> None:

@@ -114,8 +114,10 @@ async def test_who_is_ended_before_the_answer_is_told_why_when_all_are() -> None
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
-    assert [type(error) for error in peer.refused] == [ShuttingDown]
-    assert case.stories[0].failure == "the client went away"
+    assert peer.sent.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nConnection: close\r\n" in peer.sent
+    (story,) = case.stories
+    assert (story.status, story.error) == (503, ShuttingDown.error)
 
 
 async def test_a_refusal_is_a_whole_answer_and_is_counted() -> None:
