@@ -63,6 +63,7 @@ class ServerSettings(ConnectionSettings):
     client_token: Secret | None = None
     admin_token: Secret | None = None
     trust_network: bool = False
+    dumpable: bool = False
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from proxy import dumps
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, in_colour, told
@@ -152,6 +153,8 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     from proxy.workers.worker import Assignment, Worker
 
     _loop_factory()  # imported once, for all of them
+    if not settings.server.dumpable:
+        dumps.forbid()
 
     def work(assignment: Assignment) -> None:
         run_loop(to_the_end(Worker(assignment, log).run()))
@@ -206,6 +209,8 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
 
     """
     log.take_over_stdlib()
+    if not app.settings.server.dumpable:
+        dumps.forbid()
     await app.start()
 
     def ready() -> None:

@@ -49,6 +49,18 @@ async def test_what_outlives_the_grace_is_told(run: Run, api: Api) -> None:
     assert await process.ends() == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_it_leaves_no_core_dump(run: Run, api: Api, workers: str) -> None:
+    process = await run(*run_to(api), env={**TOKEN, "COUNTERSIGN_SERVER__WORKERS": workers})
+    await process.port()
+    limits = Path(f"/proc/{process.process.pid}/limits")
+    if not limits.exists():
+        pytest.skip("there is no /proc")
+    assert re.search(r"Max core file size +0 +0 ", limits.read_text())
+    process.signal(signal.SIGABRT)
+    assert await process.ends() == -signal.SIGABRT
+
+
 async def test_a_second_signal_ends_it_at_once(run: Run, api: Api) -> None:
     api.script = [Held()]
     process = await run(*run_to(api), env={**TOKEN, "COUNTERSIGN_SERVER__SHUTDOWN_GRACE": "60"})
