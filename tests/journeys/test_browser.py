@@ -1,0 +1,151 @@
+"""A real browser as the neighbour: what a page of another origin can't do, and what an allowed one can."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.chromium import PROGRAM, Page, browsing
+from tests.conftest import Start
+from tests.journeys.conftest import TOKEN, Build
+from tests.journeys.wires import Api, Line, Message
+
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None and "CI" not in os.environ, reason="no chromium here; Debian's package is chromium"
+)
+
+SITE = b"<!doctype html><meta charset=utf-8><title>a page</title><body>"
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    async with browsing(tmp_path / "profile") as made:
+        yield made
+
+
+def html(body: bytes, *fields: bytes) -> bytes:
+    head = [b"HTTP/1.1 200 OK", b"Content-Type: text/html", b"Content-Length: %d" % len(body), *fields]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Api]:
+    """A web site, whatever it is called: all of its pages are empty."""
+    async with Api() as made:
+        made.always = html(SITE)
+        yield made
+
+
+ATTEMPTS = Path(__file__).with_name("attempts.js").read_text()
+ALLOWED = Path(__file__).with_name("allowed.js").read_text()
+
+
+async def test_the_attempts_reach_who_is_not_guarded(page: Page, site: Api) -> None:
+    async with Api() as open_to_all:
+        await page.open(f"http://evil.example:{site.port}/")
+        await page.run(f"const at = '{open_to_all.url}'; {ATTEMPTS}")
+        came = {message.target.strip(b"/").partition(b"?")[0].decode() for message in open_to_all.messages}
+    sendable = (
+        "fetch opaque opaque-post plain hidden beacon events socket img script iframe video embed object link form"
+    )
+    assert came >= set(sendable.split())
+    assert {message.method for message in open_to_all.messages} >= {b"GET", b"POST", b"OPTIONS"}
+
+
+async def test_a_page_of_another_origin_reaches_nothing(build: Build, page: Page, site: Api) -> None:
+    house = await build()
+    for name in ("evil.example", "localhost", "app.localhost", "127.0.0.1"):
+        await page.open(f"http://{name}:{site.port}/")
+        for at in (f"http://127.0.0.1:{house.proxy.port}", f"http://localhost:{house.proxy.port}"):
+            assert await page.run(f"const at = '{at}'; {ATTEMPTS}") == {}, name
+    assert house.api.heard == b""
+
+
+async def test_nor_does_its_link_or_its_window(build: Build, page: Page, site: Api) -> None:
+    house = await build()
+    await page.open(f"http://evil.example:{site.port}/")
+    await page.run(f"location = 'http://localhost:{house.proxy.port}/by-link'")
+    async with asyncio.timeout(10):
+        while '"status": 403' not in house.proxy.lines:
+            await asyncio.sleep(0.02)
+    assert house.api.heard == b""
+
+
+async def test_a_name_that_is_bound_anew_reaches_nothing(build: Build, page: Page) -> None:
+    """DNS rebinding: the page's own origin becomes the proxy's address."""
+    house = await build()
+    await page.open(f"http://rebound.example:{house.proxy.port}/page")
+    status = "const a = await fetch('/x', {headers: {'X-A': 'b'}}); return a.status"
+    assert await page.run(status) == 421
+    assert house.api.heard == b""
+
+
+async def test_who_types_the_address_is_served(build: Build, page: Page) -> None:
+    house = await build(html(SITE + b"<script src=/own.js></script><img src=/own.png>"))
+    await page.open(f"http://localhost:{house.proxy.port}/")
+    answer = "const a = await fetch('/own', {method: 'PUT', headers: {'X-A': 'b'}, body: '1'}); return await a.text()"
+    assert await page.run(answer) == "ok"
+    assert {b"/", b"/own.js", b"/own.png", b"/own"} <= {message.target for message in house.api.messages}
+    assert {message.get("Authorization") for message in house.api.messages} == {f"Bearer {TOKEN}".encode()}
+
+
+async def test_a_page_of_an_allowed_origin_works(build: Build, page: Page, site: Api) -> None:
+    origin = f"http://app.example:{site.port}"
+    house = await build(server={"allowed_origins": [origin]})
+    house.api.always = _speaking
+    await page.open(origin)
+    seen = await page.run(f"const at = 'http://localhost:{house.proxy.port}'; {ALLOWED}")
+    assert seen == [200, "ok", "seen", 404, "an event", "hello"]
+    assert {message.get("Authorization") for message in house.api.messages} == {f"Bearer {TOKEN}".encode()}
+    assert b"OPTIONS" not in {message.method for message in house.api.messages}
+
+
+async def _speaking(message: Message, line: Line) -> None:
+    match message.target:
+        case b"/missing":
+            await line.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        case b"/events":
+            await line.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: an event\n\n")
+            await line.rest()
+        case b"/socket":
+            await line.send(_accepted(message) + b"\x81\x05hello")
+            await line.rest()
+        case _:
+            await line.send(b"HTTP/1.1 200 OK\r\nX-Of-Api: seen\r\nContent-Length: 2\r\n\r\nok")
+
+
+def _accepted(message: Message) -> bytes:
+    key = message.get("Sec-WebSocket-Key") or b""
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept + b"\r\n\r\n"
+    )  # fmt: skip
+
+
+async def test_the_status_page_is_nobody_elses(start: Start, page: Page, site: Api) -> None:
+    running = await start(
+        {"server": {"admin": "127.0.0.1:0"}, "routes": {"api": {"prefix": "/", "upstream": "http://127.0.0.1:9"}}}
+    )
+    await page.open(f"http://evil.example:{site.port}/")
+    assert await page.run(f"const at = '{running.admin_url}'; {ATTEMPTS}") == {}
+    await page.open(f"{running.admin_url.replace('127.0.0.1', 'rebound.example')}/metrics")
+    assert await page.run("return (await fetch('/metrics')).status") == 421
+
+
+async def test_the_status_page_works_within_its_own_policy(start: Start, page: Page) -> None:
+    running = await start(
+        {"server": {"admin": "127.0.0.1:0"}, "routes": {"api": {"prefix": "/", "upstream": "http://127.0.0.1:9"}}}
+    )
+    assert running.app.status_url
+    await page.open(running.app.status_url)
+    async with asyncio.timeout(10):
+        while "http://127.0.0.1:9" not in await page.run("return document.body.innerText"):
+            await asyncio.sleep(0.05)
+    assert page.told == []
