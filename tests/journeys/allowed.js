@@ -4,10 +4,10 @@ const headers = { "Content-Type": "application/json", "X-A": "b", Authorization:
 const answer = await fetch(at + "/json", { method: "PUT", credentials: "include", body: "{}", headers });
 read.push(answer.status, await answer.text(), answer.headers.get("x-of-api"));
 read.push((await fetch(at + "/missing")).status);
-for (const made of [new EventSource(at + "/events"), new WebSocket(at.replace("http", "ws") + "/socket")]) {
-  read.push(await new Promise((yes, no) => {
-    made.onmessage = message => { made.close(); yes(message.data); };
-    made.onerror = no;
-  }));
-}
+const heard = made => new Promise((yes, no) => {
+  made.onmessage = message => { made.close(); yes(message.data); };
+  made.onerror = no;
+});
+read.push(await heard(new EventSource(at + "/events")));
+read.push(await heard(new WebSocket(at.replace("http", "ws") + "/socket")));
 return read;
