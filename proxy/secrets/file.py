@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +11,9 @@ from pydantic import PrivateAttr
 
 from proxy.errors import SecretError
 from proxy.secrets import Source
+
+_WRITTEN = 0.5  # seconds that a file may be empty while somebody writes it in place
+_PAUSE = 0.01  # seconds
 
 
 class File(Source):
@@ -24,14 +29,19 @@ class File(Source):
         return f"the file {self.file}"
 
     async def read(self) -> str:
-        """As `Source.read`; one ``stat`` when nothing changed."""
+        """As `Source.read`; one ``stat`` when nothing changed. It waits for one that is just being written."""
         try:
             path = self.file.expanduser()
             stat = path.stat()
             # A mounted secret is replaced by a rename, an edited one keeps its inode.
             state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._seen is None or self._seen[0] != state:
-                self._seen = (state, self._text(path.read_bytes()))
+                content = path.read_bytes()
+                if not content and abs(time.time() - stat.st_mtime) < _WRITTEN:
+                    # As an editor or a shell leaves it for a moment, before the new text is there.
+                    await asyncio.sleep(_PAUSE)
+                    return await self.read()
+                self._seen = (state, self._text(content))
         except OSError as failure:
             raise SecretError(f"{self.where} can't be read: {failure.strerror}") from None
         except (ValueError, RuntimeError):

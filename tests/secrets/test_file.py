@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -66,6 +67,23 @@ async def test_white_space_at_the_end_and_a_byte_order_mark_are_no_part_of_it(
 ) -> None:
     write(path, content)
     assert await File(file=path).get() == value
+
+
+async def test_one_that_is_being_written_is_waited_for(path: Path) -> None:
+    source = File(file=path)
+    assert await source.get() == "one"
+    write(path, b"")
+    asking = asyncio.create_task(source.get())
+    await asyncio.sleep(0.02)
+    write(path, b"two")
+    assert await asking == "two"
+
+
+async def test_one_that_stays_empty_is_told(path: Path) -> None:
+    write(path, b"")
+    os.utime(path, (1, 1))
+    with pytest.raises(SecretError, match="is empty"):
+        await File(file=path).get()
 
 
 async def test_the_tilde_is_the_home_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
