@@ -115,7 +115,7 @@ class File:
 
 async def reloaded(process: Process, times: int) -> None:
     process.signal(signal.SIGHUP)
-    await process.says("(?s)" + '"reloaded".*' * times)
+    await process.says("(?s)" + '"reloaded".*?' * times)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -168,11 +168,10 @@ async def test_a_broken_configuration_under_load_is_told_and_nothing_changes(
         ("server.admin_token", (), {"server": 'admin_token = { env = "NOT_THERE" }'}),
     ]
     async with Load(process, [port] * CLIENTS) as load:
-        for number, (words, listen, change) in enumerate(broken, 1):
+        for words, listen, change in broken:
             file.write(0, *listen, **change)
             process.signal(signal.SIGHUP)
-            told = await process.says("(?s)" + r"reload failed([^\n]*).*" * number)
-            assert words in told[number]
+            await process.says(rf"reload failed[^\n]*{words}")
             await load.more(30)
     taken.close()
     assert load.credentials == {b"Bearer secret-0"}
