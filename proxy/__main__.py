@@ -5,7 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    from proxy.cli import cli  # so that importing this costs nothing
+    from proxy.lines import fill_in  # so that importing this costs nothing
+
+    fill_in()
+    from proxy.cli import cli
 
     cli()
 

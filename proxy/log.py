@@ -15,11 +15,12 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import structlog
 
 from proxy.gateway import Story
+from proxy.lines import Descriptor, Lines
 
 Format = Literal["auto", "human", "json"]
 Event = MutableMapping[str, Any]  # Any: structlog's type
@@ -156,7 +157,7 @@ def _request_line(story: Story, duration: float) -> str:
 class _Stream:
     """Writes lines; whoever reads them may go away, which ends no request."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Lines) -> None:
         self._stream = stream
 
     def msg(self, line: str) -> None:
@@ -180,7 +181,7 @@ class Log:
 
     def __init__(
         self,
-        stream: TextIO | None = None,
+        stream: Lines | None = None,
         form: Format = "auto",
         *,
         colours: bool = True,
@@ -197,6 +198,9 @@ class Log:
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         ).bind()  # once, not for each line
 
+        if isinstance(stream, Descriptor):
+            stream.regained = self._tell_of_loss
+
     def info(self, text: str, **fields: object) -> None:
         """Say something."""
         self._logger.info(text, **fields)
@@ -208,6 +212,9 @@ class Log:
     def error(self, text: str, **fields: object) -> None:
         """Say what went wrong."""
         self._logger.error(text, **fields)
+
+    def _tell_of_loss(self, count: int) -> None:
+        self.warning("lines of the log were lost: whatever takes them was full, or did not read them", lines=count)
 
     def defect(self, failure: BaseException) -> None:
         """Tell what nobody expected: where it happened, not what it said."""

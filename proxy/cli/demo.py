@@ -16,6 +16,7 @@ from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import Table
 from proxy.life import to_the_end
+from proxy.lines import stderr
 from proxy.listeners import kind
 from proxy.log import Log
 
@@ -65,7 +66,7 @@ async def _started(host: str, port: int) -> demo.DemoServer:
 async def _both(listen: str | None, api_port: int) -> None:
     api = await _started("127.0.0.1", api_port)
     try:
-        log = Log(colours=in_colour())
+        log = Log(stderr(), colours=in_colour())
         await serve(App(settings_for(api.url, listen), log), log, guide)
     finally:
         await api.aclose()

@@ -20,6 +20,7 @@ from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.layers import Table
 from proxy.life import serve_until_signal, to_the_end, warn_of_secrets
+from proxy.lines import say, stderr
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
@@ -131,7 +132,7 @@ def command(
     def reread() -> Settings:
         return load(config, overrides, use_file=to is None)
 
-    log = Log(form=log_format, colours=in_colour(), requests=access_log)
+    log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log)
     settings = reread()
     if settings.server.workers == 1:
         run_loop(to_the_end(serve(App(settings, log, reread=reread), log)))
@@ -236,4 +237,4 @@ def announce(settings: Settings, addresses: Sequence[str], status_url: str | Non
     lines += [f"  {name:<{width}}  {matches(route)} -> {route.upstream}" for name, route in settings.routes.items()]
     if status_url:
         lines.append(f"status page: {status_url}")
-    click.echo("\n".join(lines), err=True)
+    say("\n".join(lines))

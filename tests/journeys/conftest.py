@@ -124,12 +124,16 @@ async def house(build: Build) -> House:
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
-    """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test."""
+    """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test.
+
+    With ``shell``, that is what starts the command, which it has as ``"$0" "$@"``.
+    """
     processes: list[Process] = []
 
-    async def ran(*arguments: str, env: dict[str, str] | None = None) -> Process:
+    async def ran(*arguments: str, env: dict[str, str] | None = None, shell: str = "") -> Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
         made = await asyncio.create_subprocess_exec(
+            *(("bash", "-c", shell) if shell else ()),
             *(sys.executable, "-m", "proxy", *arguments),
             env={
                 **inherited, "PYTHONPATH": str(ROOT), "COUNTERSIGN_SERVER__ADMIN": "127.0.0.1:0", "NO_COLOR": "1",
