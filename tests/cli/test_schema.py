@@ -24,6 +24,7 @@ def test_the_schema_is_json_and_knows_the_keys(run: Run) -> None:
     assert set(properties(schema, "ServerSettings")) == {
         "listen", "admin", "workers", "shutdown_grace", "allowed_hosts", "allowed_origins", "client_token",
         "admin_token", "trust_network", "connections", "header_size", "header_timeout", "body_timeout", "keepalive",
+        "dumpable",
     }  # fmt: skip
     assert {"upstream", "prefix", "credential", "tls"} < set(properties(schema, "RouteSettings"))
     assert {"in", "name", "value", "prefix"} < set(properties(schema, "ApiKey"))
