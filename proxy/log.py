@@ -230,7 +230,12 @@ class Log:
             self._stream.msg(self._form.request(story, duration))
 
     def take_over_stdlib(self) -> None:
-        """Have what libraries log come out here, masked, and only what is a warning at least."""
+        """Have what libraries log come out here, masked, and only what is a warning at least.
+
+        Below that they tell what they send and receive, and one that a stranger's credential has made talkative
+        would tell it to whoever listens.
+        """
+        logging.disable(logging.INFO)
         handler = _Bridge(self)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 

@@ -1,42 +1,45 @@
-"""No secret of any test shows in what the suite prints or logs: the law is kept for each test, by a hook.
-
-Secrets of tests begin with one of `MARKS`; those of the demo's accounts are watched, too, in all the forms that
-they could be carried in.
-"""
+"""No secret of any test shows in what the suite prints, logs or answers: the law is kept for each test, by hooks."""
 
 from __future__ import annotations
 
-from base64 import b64encode
+import logging
 from collections.abc import Generator
-from urllib.parse import quote
 
 import pytest
 
-from proxy.demo import accounts
-
-MARKS = ("canary-", "c4n4ry", "zanary-", "s3cret", "s3cr3t")
+from tests.watching import CLIENTS, install, watch
 
 
-def forms(secret: str) -> set[str]:
-    """Return a secret as it is, and as it could be carried; of base64, what doesn't depend on what precedes it."""
-    raw = secret.encode()
-    shifted = {b64encode(b"x" * shift + raw).decode()[4 * (shift > 0) : -4] for shift in range(3)}
-    return {secret, raw.hex(), quote(secret, safe="")} | shifted
+class _Records(logging.Handler):
+    """Hears what is logged at any level, as it would be written without our own log between."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith(CLIENTS):
+            watch.hear(f"the logger {record.name}", self.format(record))
 
 
-WATCHED = {
-    form.lower()
-    for secret in (
-        accounts.PASSWORD, accounts.BEARER_TOKEN, accounts.CLIENT_SECRET, accounts.REFRESH_TOKEN, accounts.KEY_SECRET,
-    )
-    for form in forms(secret)
-} | set(MARKS)  # fmt: skip
+def pytest_configure() -> None:
+    """Begin to watch."""
+    install()
 
 
-def shown(text: str) -> str | None:
-    """Return the secret that `text` shows, or None."""
-    text = text.lower()
-    return next((form for form in WATCHED if form in text), None)
+_records = _Records(logging.DEBUG)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Forget what the last test had for secrets, and listen to all that is logged."""
+    watch.secrets.clear()
+    watch.said.clear()
+    root = logging.getLogger()
+    root.addHandler(_records)
+    root.setLevel(logging.DEBUG)
+    try:
+        return (yield)
+    finally:
+        root.removeHandler(_records)
+        root.setLevel(logging.WARNING)
+        logging.disable(logging.NOTSET)  # what a process of ours forbids for good
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,10 +47,13 @@ def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test whose output or log shows a secret."""
+    """Fail a test that shows a secret."""
     report = yield
-    for name, text in report.sections:
-        if report.passed and not item.get_closest_marker("shows_secret") and (secret := shown(text)):
+    if report.passed and call.when == "teardown" and not item.get_closest_marker("shows_secret"):
+        for name, text in report.sections:
+            if "log" not in name:
+                watch.hear(name, text)
+        if told := watch.shown():
             report.outcome = "failed"
-            report.longrepr = f"{item.nodeid}: {name} shows a secret ({secret[:4]}…)"
+            report.longrepr = f"{item.nodeid}: {told}"
     return report

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from proxy import environment
 from proxy.cli import cli
+from tests.watching import watch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,9 +60,18 @@ def config(tmp_path: Path) -> Callable[[str], str]:
     return written
 
 
-def process(*arguments: str, stdin: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
+class Started(subprocess.Popen[str]):
+    """A command in a process of its own; what it says is searched for secrets, as far as the test reads it."""
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002
+        out, err = super().communicate(input, timeout)
+        watch.hear("a process", f"{out}\n{err}")
+        return out, err
+
+
+def process(*arguments: str, stdin: int = subprocess.DEVNULL, **variables: str) -> Started:
     """Start the command as users do."""
-    return subprocess.Popen(
+    return Started(
         [sys.executable, "-m", "proxy", *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
@@ -74,6 +84,7 @@ def process(*arguments: str, stdin: int = subprocess.DEVNULL, **variables: str) 
 def line_with(stream: object, text: str) -> str:
     """The first line that holds `text`."""
     for line in stream:  # type: ignore[attr-defined]  # a text stream
+        watch.hear("a process", line)
         if text in line:
             return str(line)
     raise AssertionError(f"no line with {text}")

@@ -17,6 +17,7 @@ from tests.conftest import Running, Start
 from tests.journeys.processes import ROOT, Process, Run
 from tests.journeys.wires import HEAD as HEAD  # for the journeys
 from tests.journeys.wires import Api, Line, Message, Step
+from tests.watching import watch
 
 TOKEN = "the-secret-token"
 BEARER = {"type": "bearer", "token": TOKEN}
@@ -131,6 +132,9 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
     processes: list[Process] = []
 
     async def ran(*arguments: str, env: dict[str, str] | None = None, shell: str = "") -> Process:
+        for name, value in (env or {}).items():
+            if not name.startswith("COUNTERSIGN_SERVER") and "/" not in value:
+                watch.know(value)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
         made = await asyncio.create_subprocess_exec(
             *(("bash", "-c", shell) if shell else ()),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import proxy
 from tests.journeys.wires import HEAD, OK, PATIENCE, Api, Line, Message
+from tests.watching import watch
 
 CANARY = "Zanary-7f3e-secret"
 TOKEN = {"TOKEN": CANARY}
@@ -77,7 +78,10 @@ class Process:
             line.reset()
         if self.process.returncode is None:
             self.process.kill()
-            await self.process.communicate()
+            out, err = await self.process.communicate()
+            self.said += err.decode()
+            self.out += out.decode()
+        watch.hear("a process", self.out + self.said)
 
 
 Run = Callable[..., Awaitable[Process]]
