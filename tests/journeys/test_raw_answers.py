@@ -14,19 +14,9 @@ import pytest
 import trustme
 
 from tests.journeys.conftest import HEAD, Build
-from tests.journeys.wires import OK, Line, Message, Step, answer, chunked, closing, resetting
+from tests.journeys.wires import OK, Line, Message, Step, answer, chunked, closing, curl, resetting
 
 ONCE = {"attempts": 1}
-
-
-async def curl(url: str, *options: str) -> tuple[int, bytes]:
-    """Exit code and output of curl: a client that no one here wrote."""
-    process = await asyncio.create_subprocess_exec(
-        "curl", "-sS", "--max-time", "5", *options, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out
 
 
 # -- framed right --------------------------------------------------------------------------------------
