@@ -252,6 +252,7 @@ class App:
 
         """
         async with AsyncExitStack() as undo:
+            settings.withhold()  # a worker's settings were read by another process
             store, setup = self._store, await settings.tokens.setup(self.log.warning)
             if setup != self._setup:
                 store = open_store(setup)

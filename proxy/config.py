@@ -15,14 +15,15 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from proxy import consistency
+from proxy import consistency, environment
 from proxy.credentials import Credential, CredentialTable
+from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.settings import Host, RouteSettings, TimeoutSettings
-from proxy.layers import ADMIN, PREFIX, KeyPath, Layer, Table, gather, merged
+from proxy.layers import ADMIN, KeyPath, Layer, Table, gather, merged
 from proxy.listeners import Address, kind
 from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source, is_secret_table
@@ -106,12 +107,19 @@ class Settings(BaseSettings):
 
     def secrets(self) -> Iterator[tuple[KeyPath, Source]]:
         """Key path and source of every secret, those of inline credentials included."""
-        for section, table in (("server", self.server), ("tokens", self.tokens)):
-            for key in type(table).model_fields:
-                yield from _sources((section, key), getattr(table, key))
+        yield from self._own_secrets()
         for path, credential in self._used():
             for below, source in credential.secrets():
                 yield (*path, *((below,) if isinstance(below, str) else below)), source
+
+    def _own_secrets(self) -> Iterator[tuple[KeyPath, Source]]:
+        for section, table in (("server", self.server), ("tokens", self.tokens)):
+            for key in type(table).model_fields:
+                yield from _sources((section, key), getattr(table, key))
+
+    def withhold(self) -> None:
+        """Keep the proxy's own secrets from the programs that it starts; a credential's may be meant for them."""
+        environment.withhold(name for _, source in self._own_secrets() for name in source.variables)
 
     def certificates(self) -> Iterator[tuple[KeyPath, TlsSettings]]:
         """Key path and settings of every ``tls``: of routes, and of credentials that have one."""
@@ -167,6 +175,7 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
     mistakes |= {*found, *consistency.references(table), *_inconsistent(settings, found, table, layers)}
     if mistakes:
         raise ConfigError("\n".join(_located(mistake, layers) for mistake in sorted(mistakes)))
+    settings.withhold()
     return settings
 
 

@@ -14,6 +14,14 @@ class CountersignError(Exception):
     """Anything that goes wrong in a way we know."""
 
 
+def place(failure: BaseException) -> str:
+    """Return file and line where something was raised: what may be told of an exception that nobody expected."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+
+
 class ConfigError(CountersignError):
     """The configuration is wrong; the text names file, key path, what is wrong and what would be right."""
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from proxy import environment
+from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 
-PREFIX = "COUNTERSIGN_"
 SECRETS_DIRECTORY = Path("/run/secrets")
 ADMIN = "127.0.0.1:8081"  # where the admin listener is by default
 # Of our own, but no keys: what names the file, and the example's name for the store's key.

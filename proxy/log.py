@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import structlog
 
+from proxy.errors import place
 from proxy.gateway import Story
 from proxy.lines import Descriptor, Lines
 
@@ -39,6 +41,7 @@ _CREDENTIAL = re.compile(
     r"[^\s\"',;]{4,}",
     re.IGNORECASE,
 )
+_ARGUMENTS = re.compile(r"\(.*\)|exception=.*")
 _quoted = json.encoder.encode_basestring_ascii
 _LONGEST = 1024  # characters of what clients have made up
 _GREY, _RED, _YELLOW, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
@@ -218,11 +221,7 @@ class Log:
 
     def defect(self, failure: BaseException) -> None:
         """Tell what nobody expected: where it happened, not what it said."""
-        trace = failure.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-        self.error("an unexpected exception; please report it", kind=type(failure).__name__, where=where)
+        self.error("an unexpected exception; please report it", kind=type(failure).__name__, where=place(failure))
 
     def request(self, story: Story, duration: float) -> None:
         """Tell a request in one line; `duration` in seconds."""
@@ -233,11 +232,17 @@ class Log:
         """Have what libraries log come out here, masked, and only what is a warning at least.
 
         Below that they tell what they send and receive, and one that a stranger's credential has made talkative
-        would tell it to whoever listens.
+        would tell it to whoever listens. The same for exceptions that Python would print, in threads and finalizers.
         """
         logging.disable(logging.INFO)
         handler = _Bridge(self)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+        threading.excepthook = lambda of: self._unheard(of.exc_value)
+        sys.unraisablehook = lambda of: self._unheard(of.exc_value)
+
+    def _unheard(self, failure: BaseException | None) -> None:
+        if failure is not None and not isinstance(failure, SystemExit):
+            self.defect(failure)
 
 
 class _Bridge(logging.Handler):
@@ -252,5 +257,8 @@ class _Bridge(logging.Handler):
             text = record.getMessage()
         except Exception:  # noqa: BLE001  # arguments that don't fit; logging would print them all
             text = "a message that can't be formatted"
+        if record.name == "asyncio":
+            # Adds what was called with which arguments, and the exception of a task.
+            text = _ARGUMENTS.sub("(…)", text.partition("\n")[0])
         say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
         say(f"{record.name}: {text}{kind}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from proxy import environment
 from proxy.errors import CountersignError
 
 LIMIT = 1 << 20  # bytes of what is printed
@@ -67,7 +68,12 @@ async def run(command: Sequence[str], timeout: float, *, alone: bool = False) ->
     errors = subprocess.PIPE if alone else subprocess.DEVNULL
     try:
         transport, printed = await loop.subprocess_exec(
-            lambda: _Printed(loop), *command, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=alone
+            lambda: _Printed(loop),
+            *command,
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=alone,
+            env=environment.for_programs(),
         )
     except OSError as failure:
         raise ProgramError(f"can't be started: {failure.strerror}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Generator
 
 import pytest
@@ -34,12 +36,15 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
     root = logging.getLogger()
     root.addHandler(_records)
     root.setLevel(logging.DEBUG)
+    hooks = threading.excepthook, sys.unraisablehook
     try:
         return (yield)
     finally:
         root.removeHandler(_records)
         root.setLevel(logging.WARNING)
-        logging.disable(logging.NOTSET)  # what a process of ours forbids for good
+        # What a process of ours does for good:
+        logging.disable(logging.NOTSET)
+        threading.excepthook, sys.unraisablehook = hooks
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -676,3 +677,18 @@ def test_whatever_a_file_holds_is_a_configuration_or_a_config_error(tmp_path: Pa
 def test_a_key_that_is_not_built_yet_is_unknown(told: Told, line: str) -> None:
     (mistake,) = told(BASE + line)
     assert mistake.startswith(f"routes.a.{line.partition(' ')[0]}: unknown key; right would be ")
+
+
+def test_the_proxys_own_variables_are_kept_from_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ("LET_IN", "ADMIN_TOKEN", "KEY", "OLD", "REDIS_URL")
+    for name in (*own, "API_TOKEN"):
+        monkeypatch.setenv(name, "redis://localhost")
+    table: dict[str, Any] = {
+        "server": {"client_token": {"env": "LET_IN"}, "admin_token": {"env": "ADMIN_TOKEN"}},
+        "tokens": {"store": {"env": "REDIS_URL"}, "key": {"env": "KEY"}, "old_keys": [{"env": "OLD"}]},
+        "routes": {"a": {"upstream": "https://a", "credential": {"type": "bearer", "token": {"env": "API_TOKEN"}}}},
+    }
+    assert environment.for_programs()["LET_IN"]
+    load(overrides=table, use_file=False)
+    assert not set(own) & environment.for_programs().keys()
+    assert environment.for_programs()["API_TOKEN"]

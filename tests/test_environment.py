@@ -62,3 +62,13 @@ def test_by_default_it_is_the_one_in_the_working_directory(dotenv: Path) -> None
     dotenv.write_text("ONE=1\n")
     environment.read_dotenv()
     assert environment.variables["ONE"] == "1"
+
+
+def test_programs_do_not_see_what_is_for_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COUNTERSIGN_STORE_KEY", "countersign_server__listen", "LET_IN", "AWS_PROFILE"):
+        monkeypatch.setenv(name, "x")
+    environment.withhold(["LET_IN", "NOT_SET"])
+    seen = environment.for_programs()
+    assert seen["AWS_PROFILE"] == "x"
+    assert not {"COUNTERSIGN_STORE_KEY", "countersign_server__listen", "LET_IN"} & seen.keys()
+    assert environment.variables["LET_IN"] == "x"

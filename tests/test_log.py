@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
 import logging
 import re
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -217,6 +221,60 @@ def test_a_record_that_can_not_be_formatted(capsys: pytest.CaptureFixture[str]) 
     _Bridge(Log(stream, "json")).emit(record)
     assert json.loads(stream.getvalue())["event"] == "x: a message that can't be formatted"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.shows_secret
+async def test_of_what_asyncio_tells_no_argument_and_no_exception_is_repeated(taken_over: io.StringIO) -> None:
+    class OddError(Exception):
+        def __repr__(self) -> str:
+            return CANARY
+
+    async def fail() -> None:
+        raise OddError
+
+    def fails(_: object) -> None:
+        raise ValueError(CANARY)
+
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+    task = asyncio.create_task(fail())
+    loop.call_soon(fails, CANARY.encode())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    loop.set_debug(False)
+    said = "\n".join(json.loads(line)["event"] for line in taken_over.getvalue().splitlines())
+    assert "asyncio: Task exception was never retrieved (OddError)\n" in said
+    assert re.search(r"asyncio: Exception in callback .*fails\(…\) at .* \(ValueError\)\n", said)
+    assert re.search(r"asyncio: Executing <Handle .*fails\(…\) at .* took \d", said)
+    assert re.search(r"asyncio: Executing <Task finished .*fail\(…\)", said)
+    assert CANARY[:6] not in said
+
+
+@pytest.mark.shows_secret
+def test_exceptions_of_threads_and_finalizers_are_told_without_their_texts(
+    taken_over: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Ending:
+        def __del__(self) -> None:
+            raise KeyError(CANARY)
+
+    def fail() -> None:
+        raise RuntimeError(CANARY)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    Ending()
+    kinds = [json.loads(line)["kind"] for line in taken_over.getvalue().splitlines()]
+    assert kinds == ["RuntimeError", "KeyError"]
+    assert "test_log.py" in taken_over.getvalue()
+    assert CANARY not in taken_over.getvalue() + "".join(capfd.readouterr())
 
 
 # -- cost --------------------------------------------------------------------------------------------------

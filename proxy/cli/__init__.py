@@ -18,7 +18,7 @@ from typing import Any, ParamSpec
 import click
 
 from proxy import __version__, plugins
-from proxy.errors import ConfigError, CountersignError
+from proxy.errors import ConfigError, CountersignError, place
 
 P = ParamSpec("P")
 
@@ -93,6 +93,10 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
             # Whoever read stdout has enough; Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as failure:  # noqa: BLE001  # its text could repeat a secret
+            fail(f"an unexpected {type(failure).__name__} at {place(failure)}; please report it", 1)
 
     return command
 

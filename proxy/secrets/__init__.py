@@ -56,6 +56,11 @@ class Source(Model, ABC):
         return False
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the environment variables that hold it."""
+        return ()
+
+    @property
     @abstractmethod
     def where(self) -> str:
         """Where it comes from, to be shown to users."""

@@ -17,6 +17,11 @@ class Env(Source):
     env: str
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """As `Source.variables`."""
+        return (self.env,)
+
+    @property
     def where(self) -> str:
         """As `Source.where`."""
         return f"the environment variable {self.env}"

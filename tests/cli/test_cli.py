@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -78,6 +79,18 @@ def test_errors_are_red_on_a_terminal(
     found = capsys.readouterr().err
     assert ("\x1b[31m" in found) is coloured
     assert found.count("error: ") == 2
+
+
+def test_what_nobody_expected_is_told_by_its_place_and_not_by_its_text(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("c4n4ry")
+
+    monkeypatch.setattr("proxy.cli.check.load", fail)
+    found = run("check")
+    assert (found.code, found.out) == (1, "")
+    assert re.fullmatch(r"error: an unexpected RuntimeError at /\S+/test_cli.py:\d+; please report it\n", found.err)
 
 
 def test_a_reader_who_has_enough_is_no_error() -> None:

@@ -127,18 +127,19 @@ async def house(build: Build) -> House:
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
     """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test.
 
-    With ``shell``, that is what starts the command, which it has as ``"$0" "$@"``.
+    With ``program``, that is the command, in Python. With ``shell``, that is what starts the command, which it has
+    as ``"$0" "$@"``.
     """
     processes: list[Process] = []
 
-    async def ran(*arguments: str, env: dict[str, str] | None = None, shell: str = "") -> Process:
+    async def ran(*arguments: str, env: dict[str, str] | None = None, shell: str = "", program: str = "") -> Process:
         for name, value in (env or {}).items():
             if not name.startswith("COUNTERSIGN_SERVER") and "/" not in value:
                 watch.know(value)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
         made = await asyncio.create_subprocess_exec(
             *(("bash", "-c", shell) if shell else ()),
-            *(sys.executable, "-m", "proxy", *arguments),
+            *(sys.executable, *(("-c", program) if program else ("-m", "proxy")), *arguments),
             env={
                 **inherited, "PYTHONPATH": str(ROOT), "COUNTERSIGN_SERVER__ADMIN": "127.0.0.1:0", "NO_COLOR": "1",
                 "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), **(env or {}),
