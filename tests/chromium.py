@@ -9,8 +9,11 @@ import asyncio
 import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +54,11 @@ class Page:
             await self._loaded.wait()
 
     async def run(self, script: str) -> Any:  # Any: JSON
-        """Return what the body of an async function in the page returns."""
+        """Return what the body of an async function in the page returns; it may do what a click may."""
         expression = f"(async () => {{ {script} }})()"
-        told = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        told = await self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
@@ -84,37 +89,43 @@ class Page:
         await self._socket.close()
 
 
-@asynccontextmanager
-async def browsing(profile: Path) -> AsyncIterator[Page]:
-    """Start a browser with one tab; it ends with the block."""
+@contextmanager
+def browser(profile: Path) -> Iterator[str]:
+    """Start a browser, and tell where its protocol is spoken; it ends with the block."""
     assert PROGRAM
-    process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"),
+    process = subprocess.Popen(
+        (PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"),
         env={**os.environ, "HOME": str(profile)},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        async with aiohttp.ClientSession() as session:
-            page = Page(await session.ws_connect(await _tab(session, profile / "DevToolsActivePort"), max_msg_size=0))
-            for domain in ("Page", "Runtime", "Log"):
-                await page.call(f"{domain}.enable")
-            yield page
-            await page.aclose()
+        yield f"http://127.0.0.1:{_port(profile / 'DevToolsActivePort')}"
     finally:
-        os.killpg(process.pid, 9)
-        await process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-async def _tab(session: aiohttp.ClientSession, port_file: Path) -> str:
-    async with asyncio.timeout(PATIENCE):
-        while not (port_file.is_file() and port_file.read_text().count("\n")):
-            await asyncio.sleep(0.02)
-        port = port_file.read_text().split()[0]
-        while True:
-            async with session.get(f"http://127.0.0.1:{port}/json") as answer:
-                for tab in await answer.json():
-                    if tab["type"] == "page":
-                        return str(tab["webSocketDebuggerUrl"])
-            await asyncio.sleep(0.02)
+def _port(file: Path) -> int:
+    end = time.monotonic() + PATIENCE
+    while not (file.is_file() and file.read_text().count("\n")):
+        assert time.monotonic() < end, "the browser does not start"
+        time.sleep(0.02)
+    return int(file.read_text().split()[0])
+
+
+@asynccontextmanager
+async def tab(at: str) -> AsyncIterator[Page]:
+    """Open a tab of the browser whose protocol is spoken `at` a URL; it is closed with the block."""
+    async with aiohttp.ClientSession() as session:
+        async with session.put(f"{at}/json/new?about:blank") as answer:
+            made = await answer.json()
+        page = Page(await session.ws_connect(made["webSocketDebuggerUrl"], max_msg_size=0))
+        for domain in ("Page", "Runtime", "Log"):
+            await page.call(f"{domain}.enable")
+        await page.call("Page.bringToFront")
+        yield page
+        await page.aclose()
+        async with session.get(f"{at}/json/close/{made['id']}"):
+            pass

@@ -23,11 +23,13 @@ class Entrance:
     Attributes:
         name: as configured, ``127.0.0.1:8080`` or ``unix:/run/x.sock``.
         port: the TCP port that it really has, or None.
+        is_loopback: whether it is a loopback address, so that whoever comes is on this machine.
 
     """
 
     name: str
     port: int | None = None
+    is_loopback: bool = False
 
 
 class Story:

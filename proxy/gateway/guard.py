@@ -23,10 +23,11 @@ from proxy.errors import (
     Misdirected,
     SecretError,
 )
-from proxy.gateway import Head, Inbound
+from proxy.gateway import Entrance, Head, Inbound
 from proxy.gateway.headers import tokens
 from proxy.gateway.target import check_bytes, check_path, split_absolute
 from proxy.secrets import Secret
+from proxy.values import is_loopback
 
 _SERVED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # and all the others that exist, but for two
 _ALLOW = (b"Allow", ", ".join(_SERVED).encode())
@@ -113,7 +114,7 @@ class Guard:
             check_method(method)
         verdict = inbound.head.verdict
         if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
-            verdict = inbound.head.verdict = self._verdict(inbound.head, inbound.version)
+            verdict = inbound.head.verdict = self._verdict(inbound)
         check_bytes(target)
         upstream = None
         if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
@@ -124,7 +125,8 @@ class Guard:
         check_path(path)
         return Admitted(target, path, verdict.authority, upstream, verdict.origin)
 
-    def _verdict(self, head: Head, version: tuple[int, int]) -> Verdict:
+    def _verdict(self, inbound: Inbound) -> Verdict:
+        head, version = inbound.head, inbound.version
         check_framing(head, version)
         hosts = head.special.get(b"host", ())
         if len(hosts) != 1:
@@ -134,7 +136,10 @@ class Guard:
         if b"expect" in head.special:
             check_expect(head)
         origin = self.check_origin(head, authority)
-        return Verdict(self, version, authority, name, self._is_ours(name), origin)
+        is_ours = self._is_ours(name)
+        if is_ours and not is_told(name) and name not in self._names:
+            check_silence(head, name, inbound.entrance)
+        return Verdict(self, version, authority, name, is_ours, origin)
 
     def _is_ours(self, name: bytes) -> bool:
         return is_local(name) or name in self._names
@@ -259,6 +264,35 @@ def is_local(name: bytes) -> bool:
     except ValueError:
         # 0x7f000001, 0177.1 and the like have to contain a letter or a dot less; all-digit names are addresses.
         return b"." not in name and not name.startswith(b"[") and re.fullmatch(rb"(0x[0-9a-f]*|\d+)", name) is None
+
+
+def is_told(name: bytes) -> bool:
+    """Whether browsers send ``Sec-Fetch-Site`` to a host by plain HTTP (W3C's Secure Contexts, section 3.1)."""
+    return name == b"localhost" or name.startswith(b"127.") or name == b"[::1]" or name.endswith(b".localhost")
+
+
+def check_silence(head: Head, name: bytes, entrance: Entrance) -> None:
+    """Keep browsers out that don't say whose page it is that calls, by a name that leads back to this machine.
+
+    A page can have its images and links point to ``[::ffff:127.0.0.1]``, or to what /etc/hosts calls 127.0.0.1,
+    and browsers send neither ``Origin`` nor ``Sec-Fetch-Site`` there. What no page can change is ``User-Agent``.
+
+    Raises:
+        Denied: it is such a request.
+
+    """
+    if b"origin" in head.special or b"sec-fetch-site" in head.special:
+        return
+    leads_back = entrance.is_loopback or (name.startswith(b"[") and is_loopback(name.decode("ascii")))
+    if leads_back and is_browser(head):
+        raise Denied(
+            "browsers don't tell which page asks by this name; right would be localhost, or server.allowed_hosts"
+        )
+
+
+def is_browser(head: Head) -> bool:
+    """Whether a request comes from a browser, or from what claims to be one."""
+    return any(name.lower() == b"user-agent" and b"mozilla/" in value.lower() for name, value in head.raw)
 
 
 def given_tokens(head: Head) -> list[bytes]:

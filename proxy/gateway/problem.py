@@ -10,6 +10,9 @@ from proxy.waiting import whole_seconds
 
 _TYPE = "https://www.rfc-editor.org/rfc/rfc9209#name-"  # what the error types mean
 
+# Nothing is loaded for what a browser shows of it, not even /favicon.ico, which would come as the proxy's own origin.
+_POLICY = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")
+
 
 def _quoted(text: str) -> str:
     """As a structured field's string (RFC 8941, section 3.3.3)."""
@@ -36,6 +39,7 @@ def problem(error: ProxyError, story: Story) -> Answer:
     fields: RawHeaders = [
         (b"Content-Type", b"application/problem+json"),
         (b"Cache-Control", b"no-store"),
+        _POLICY,
         proxy_status(error.detail, error.error),
         *error.headers,
     ]

@@ -54,7 +54,7 @@ class Tcp(Listener):
     def __init__(self, address: str, sockets: Sequence[socket.socket]) -> None:
         super().__init__(address, sockets)
         port = sockets[0].getsockname()[1]
-        self.entrance = Entrance(address, port)
+        self.entrance = Entrance(address, port, is_loopback(split(address)[0]))
         self._shown = f"http://{_here(split(address)[0])}:{port}"
 
     @classmethod

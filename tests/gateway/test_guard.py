@@ -396,6 +396,42 @@ def test_connection_cant_hide_where_a_page_is_from() -> None:
     assert refusal(inbound(b"/", *fields)) is Denied
 
 
+BROWSER = (b"User-Agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0")
+MAPPED = (b"[::ffff:127.0.0.1]:8080", b"[::ffff:7f00:1]:8080", b"[::FFFF:127.9.9.9]", b"[0:0:0:0:0:ffff:127.0.0.1]")
+ALIASES = (b"localhost4:8080", b"ip6-localhost", b"my-box:8080", b"192.168.1.7:8080")
+
+
+def from_page(host: bytes, *fields: tuple[bytes, bytes], is_loopback: bool, guard: Guard | None = None) -> Any:
+    request = inbound(b"/", *fields, host=host)
+    request.entrance = Entrance("127.0.0.1:8080", 8080, is_loopback)
+    return refusal(request, guard)
+
+
+@pytest.mark.parametrize("host", [*MAPPED, *ALIASES])
+def test_a_browser_that_does_not_say_whose_page_asks_is_403(host: bytes) -> None:
+    assert from_page(host, BROWSER, is_loopback=True) is Denied
+    assert from_page(host, (b"user-agent", BROWSER[1].upper()), is_loopback=True) is Denied
+    assert from_page(host, (b"User-Agent", b"x"), BROWSER, (b"Connection", b"user-agent"), is_loopback=True) is Denied
+    assert from_page(host, (b"User-Agent", b"curl/8.0"), is_loopback=True) is None
+    assert from_page(host, is_loopback=True) is None
+
+
+@pytest.mark.parametrize("host", [*MAPPED, *ALIASES])
+def test_beyond_loopback_that_holds_for_addresses_that_lead_back_to_it(host: bytes) -> None:
+    assert from_page(host, BROWSER, is_loopback=False) is (Denied if host in MAPPED else None)
+
+
+@pytest.mark.parametrize("host", [b"localhost:8080", b"a.LOCALHOST", b"127.0.0.1:8080", b"127.9.9.9", b"[::1]:8080"])
+def test_where_browsers_would_say_it_their_silence_means_nothing(host: bytes) -> None:
+    assert from_page(host, BROWSER, is_loopback=True) is None
+
+
+def test_a_browser_may_come_by_another_name_if_it_says_so_or_the_name_is_allowed() -> None:
+    own = page(origin=b"http://my-box:8080")
+    assert from_page(b"my-box:8080", BROWSER, *own, is_loopback=True) is None
+    assert from_page(b"my-box:8080", BROWSER, is_loopback=True, guard=Guard(allowed_hosts=["my-box"])) is None
+
+
 # -- Expect ----------------------------------------------------------------------------------------------
 
 

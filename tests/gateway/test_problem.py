@@ -45,6 +45,7 @@ def test_a_problem_says_what_it_is() -> None:
     assert dict(answer.headers) == {
         b"Content-Type": b"application/problem+json",
         b"Cache-Control": b"no-store",
+        b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
         b"Proxy-Status": b'countersign; error=http_request_denied; details="not today"',
     }
     assert (told.error, told.failure) == ("http_request_denied", "not today")

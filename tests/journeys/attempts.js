@@ -1,5 +1,5 @@
-// Body of an async function with `at`, an origin: all that a page can send there by itself, and all that it has to ask
-// for first. Returns what it could read, by attempt.
+// Body of an async function with `at`, an origin, and `patience` in milliseconds: all that a page can send there by
+// itself, and all that it has to ask for first. Returns what it could read, by attempt.
 const text = (path, options) => () => fetch(at + path, options).then(answer => answer.text());
 const opened = made => new Promise((yes, no) => {
   made.onopen = () => yes("open");
@@ -19,6 +19,23 @@ const tries = {
   beacon: async () => { navigator.sendBeacon(at + "/beacon", "x=1"); },
   events: () => opened(new EventSource(at + "/events")),
   socket: () => opened(new WebSocket(at.replace("http", "ws") + "/socket")),
+  module: () => import(at + "/module"),
+  xhr: () => new Promise((yes, no) => {
+    const request = new XMLHttpRequest();
+    request.onload = () => yes(request.responseText);
+    request.onerror = no;
+    request.open("GET", at + "/xhr");
+    request.send();
+  }),
+  ping: async () => {
+    const link = Object.assign(document.createElement("a"), { href: "#", ping: at + "/ping" });
+    document.body.append(link);
+    link.click();
+  },
+  prefetch: async () => {
+    document.head.append(Object.assign(document.createElement("link"), { rel: "prefetch", href: at + "/prefetch" }));
+  },
+  background: async () => { document.body.style.background = `url(${at}/background)`; },
   worker: () => new Promise((yes, no) => {
     const worker = new Worker(at + "/worker.js");
     worker.onmessage = () => yes("message");
@@ -42,7 +59,7 @@ for (const [tag, key] of Object.entries(sources)) {
     made.onerror = no;
     made[key] = `${at}/${tag}`;
     document.body.append(made);
-    setTimeout(no, 1000);
+    setTimeout(no, patience);
   });
 }
 
@@ -52,19 +69,36 @@ for (const [method, enctype] of forms) {
   tries[`form ${method} ${enctype}`] = () => new Promise((yes, no) => {
     const frame = document.createElement("iframe");
     const form = document.createElement("form");
-    frame.name = `of-form-${Object.keys(tries).indexOf(`form ${method} ${enctype}`)}`;
+    frame.name = `of ${method} ${enctype}`;
     Object.assign(form, { action: at + "/form", method, enctype, target: frame.name });
     form.innerHTML = "<input name=a value=b>";
     document.body.append(frame, form);
     frame.onload = () => { if (!frame.contentDocument) yes(""); };
     form.submit();
-    setTimeout(no, 1000);
+    setTimeout(no, patience);
   });
 }
 
 const read = {};
-await Promise.allSettled(Object.entries(tries).map(async ([name, attempt]) => {
+const all = () => Promise.allSettled(Object.entries(tries).map(async ([name, attempt]) => {
+  delete tries[name];
   const seen = await attempt();
   if (seen) read[name] = seen;
 }));
+await all();
+// At last, since nothing is played any more behind it.
+tries.window = () => new Promise((yes, no) => {
+  const made = open(at + "/window");
+  const end = performance.now() + patience;
+  const look = () => {
+    try {
+      if (made.location.href !== "about:blank") yes(made.document.body.innerText);
+      else if (performance.now() < end) return setTimeout(look, 10);
+    } catch { /* it has loaded, and is not ours to read */ }
+    made.close();
+    no();
+  };
+  look();
+});
+await all();
 return read;
