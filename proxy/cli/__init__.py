@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from proxy import __version__, plugins
 from proxy.errors import ConfigError, CountersignError, place
 
 P = ParamSpec("P")
+
+_EXTRA = re.compile(r"(?<=unexpected extra argument)(s?) \(.*\)", re.DOTALL)
 
 
 class Commands(click.Group):
@@ -49,6 +52,17 @@ class Commands(click.Group):
 
             right = nearest(args[0], self.list_commands(ctx))
             raise click.UsageError(f"no such command; right would be {right}", ctx) from failure
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run one. What it did not expect is not repeated: where ``X-Key: SECRET`` lacks its quotes that is SECRET."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as failure:
+            text = _EXTRA.sub(r"\1", failure.message)
+            if text == failure.message:
+                raise
+            context = failure.ctx
+        raise click.UsageError(text, context)
 
 
 @contextmanager

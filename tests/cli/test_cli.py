@@ -81,6 +81,15 @@ def test_errors_are_red_on_a_terminal(
     assert found.count("error: ") == 2
 
 
+@pytest.mark.parametrize(
+    "command", [["run", "--to", "http://127.0.0.1:1", "--header", "X-Key:"], ["tokens", "show", "a"]]
+)
+def test_what_was_not_expected_is_not_repeated(run: Run, command: list[str]) -> None:
+    found = run(*command, "c4n4ry", "(c4n4ry)\nx")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.endswith("Error: Got unexpected extra arguments\n")
+
+
 def test_what_nobody_expected_is_told_by_its_place_and_not_by_its_text(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
