@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+import time
+from contextlib import suppress
+from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from proxy.errors import Denied
-from proxy.gateway.policy import Policy, Rule
+from proxy.gateway.policy import Policy, Rule, compile_rule
 
 
 def passes(policy: Policy, method: str, path: str) -> bool:
@@ -163,3 +166,39 @@ def test_what_is_a_rule(rule: str) -> None:
 def test_what_is_none(rule: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Rule).validate_python(rule)
+
+
+# -- rules of many wildcards ---------------------------------------------------------------------------------
+
+RULES = st.lists(st.sampled_from(["/", "a", "b", "*", "**", "/**", "/*", "%2F", "."]), min_size=1, max_size=9)
+
+
+def by_definition(rule: str, subject: bytes) -> bool:
+    """What a rule means, as one would write it down, whatever time that takes."""
+    wild = {"/**": "(?:/.*)?", "**": ".*", "*": "[^/]*"}
+    parts = re.split(r"(/\*\*(?=/|$)|\*\*|\*)", rule)
+    pattern = "".join(wild.get(part) or re.escape(unquote(part)) for part in parts)
+    return re.fullmatch(f"GET {pattern}", subject.decode(), re.DOTALL) is not None
+
+
+@given(RULES.map("".join).filter(lambda rule: rule[0] in "/*"), st.text("/ab.", max_size=9))
+@settings(max_examples=300)
+def test_a_rule_means_the_same_however_it_is_matched(rule: str, path: str) -> None:
+    subject = f"GET {path}".encode()
+    assert bool(compile_rule(f"GET {rule}").fullmatch(subject)) == by_definition(rule, subject)
+
+
+@pytest.mark.parametrize("rule", ["/**/x/**/y", "/*a*a*b", "/**a**a**b", "/**/*a", "/**/x/*/y", "/*/*/**", "**x**x**"])
+def test_no_path_is_long_enough_to_keep_a_rule_busy(rule: str) -> None:
+    began = time.process_time()
+    for path in (b"/x" * 15_000, b"/" + b"a" * 30_000, b"/" * 30_000):
+        with suppress(Denied):
+            Policy([rule]).check("GET", path)
+    assert time.process_time() - began < 2  # some took minutes
+
+
+@pytest.mark.parametrize("subject", [b"POST /a/x/b", b" /a/x/b", b"GET", b"GET  /a/x/b", b"/a/x/b"])
+def test_many_wildcards_are_for_the_methods_that_are_named(subject: bytes) -> None:
+    assert not compile_rule("GET|HEAD /a**x*/**b").fullmatch(subject)
+    assert compile_rule("GET|HEAD /a**x*/**b").fullmatch(b"HEAD /a/x/b")
+    assert compile_rule("/a**x*/**b").fullmatch(b"ANY /a/x/b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -200,3 +201,11 @@ def test_any_bytes_are_rewritten_without_a_fault(value: bytes, name: bytes) -> N
 )
 def test_an_authority_without_the_default_port(authority: bytes, scheme: bytes | None, plain: bytes) -> None:
     assert plain_authority(authority, scheme) == plain
+
+
+@pytest.mark.parametrize("value", [b"<" * 60_000, b"<https://api.test/" * 4_000, b"<a>;" * 15_000], ids=len)
+def test_no_field_is_long_enough_to_keep_it_busy(value: bytes) -> None:
+    began = time.process_time()
+    for name in (b"link", b"location", b"set-cookie"):
+        rewrite([(name, value)], frozenset({name}), PREFIXED)
+    assert time.process_time() - began < 2  # one took half a minute
