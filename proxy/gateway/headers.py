@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.gateway import Head, RawHeaders
+from proxy.transport import Repeated
 from proxy.values import Model, split_words
 
 _HOP = frozenset(
@@ -196,6 +197,16 @@ class ResponseHeaders:
 
         The number tells by its bits whether there is a ``LENGTH`` among them, and what has to be ``REWRITTEN``.
         """
+        if type(raw) is not Repeated:
+            return self._inbound(raw)
+        made: tuple[Repeated, int] | None = raw.made_by(self)
+        if made is None:
+            fields, found = self._inbound(raw)
+            made = Repeated(fields), found
+            raw.made = self, made
+        return made
+
+    def _inbound(self, raw: Sequence[tuple[bytes, bytes]]) -> tuple[RawHeaders, int]:
         fields: RawHeaders = []
         meanings = self._meanings
         found = 0

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import httpx
 
 from proxy.errors import ProxyError
-from proxy.gateway import Answer, Story
+from proxy.gateway import Answer, RawHeaders, Story
 from proxy.gateway.duplex import Wire, both_ways
+from proxy.transport import Repeated
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {
@@ -61,14 +62,24 @@ def framing(answer: Answer, method: str, version: tuple[int, int], *, keep_alive
     return _CHUNKED[keep_alive] if version >= (1, 1) else _PLAIN[False]
 
 
+def _lines(fields: RawHeaders) -> bytes:
+    if type(fields) is not Repeated:
+        return b"".join([b"%b: %b\r\n" % field for field in fields])
+    lines: bytes | None = fields.made_by(_lines)
+    if lines is None:
+        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        fields.made = _lines, lines
+    return lines
+
+
 def head_bytes(answer: Answer, framed: Framing, version: tuple[int, int]) -> bytes:
     """Return the status line and the fields."""
     status = answer.status
     line = _STATUS_LINES.get((status, answer.reason)) or b"HTTP/1.1 %d %b\r\n" % (status, answer.reason)
-    lines = [line, *[b"%b: %b\r\n" % field for field in answer.headers]]
+    lines = [line, _lines(answer.headers)]
     if status in (101, 204):
         # RFC 9110, section 8.6: a length here is a lie, and some clients wait for it.
-        lines = [line for line in lines if not line[:15].lower().startswith(b"content-length:")]
+        lines[1] = _lines([field for field in answer.headers if field[0].lower() != b"content-length"])
     elif isinstance(answer.body, bytes) and status != 304 and not answer.has_length:
         lines.append(b"Content-Length: %d\r\n" % len(answer.body))
     if framed.chunked:

@@ -194,7 +194,9 @@ class Route:
         fields, found = self._response_headers.inbound(response.headers.raw)
         if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
-        fields += success_note(story)
+        note = success_note(story)
+        if note:
+            fields = fields + note
         if admitted.origin is not None:
             fields = readable(fields, admitted.origin)
         status, extensions, stream = response.status_code, response.extensions, response.stream

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.transport.known import Repeated
 from proxy.transport.messages import RawHeaders, raw_request, raw_response
 from proxy.transport.transport import HTTP11Transport
 from proxy.transport.upload import SMALL, at_hand
@@ -20,6 +21,7 @@ __all__ = [
     "NetworkStream",
     "RawHeaders",
     "ReadyStream",
+    "Repeated",
     "at_hand",
     "raw_request",
     "raw_response",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx
@@ -24,6 +24,7 @@ from proxy.errors import (
     WriteTimeout,
 )
 from proxy.transport.answer import Answer
+from proxy.transport.known import KnownHeads
 from proxy.transport.parser import AnswerParser
 from proxy.transport.tunnel import Tunnel
 from proxy.transport.upload import Upload, at_hand, framed
@@ -43,12 +44,14 @@ class Limits:
         read_timeout: seconds without a byte from it, or to it; None for ever.
         max_head: bytes of an answer's head, interim answers and trailers.
         max_fields: fields in a head.
+        known: heads that it has sent before.
 
     """
 
     read_timeout: float | None = 60.0
     max_head: int = 65536
     max_fields: int = 256
+    known: KnownHeads = field(default_factory=KnownHeads)
 
 
 class Home(Protocol):
@@ -86,7 +89,7 @@ class Connection(Wire):
         self._home = home
         self._writer = writer
         self._watch = Watch(self, limits.read_timeout, loop)
-        self._parser = AnswerParser(max_head=limits.max_head, max_fields=limits.max_fields)
+        self._parser = AnswerParser(max_head=limits.max_head, max_fields=limits.max_fields, known=limits.known)
         self._answer: Answer | None = None
         self._upload: Upload | None = None
         self._tunnel: Tunnel | None = None

@@ -13,11 +13,13 @@ from http import HTTPStatus
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import UpstreamProtocolError
+from proxy.transport.known import LARGEST, KnownHead, KnownHeads, Repeated
 
 Fields = list[tuple[bytes, bytes]]
 
 _VERSIONS = {b"HTTP/1.1 ": b"HTTP/1.1", b"HTTP/1.0 ": b"HTTP/1.0"}
 _VERSION_SIZE = 9
+_END = b"\r\n\r\n"
 _REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 _CONTROLS = bytes(set(range(32)) - {9} | {127})
 _ENDLESS = 1 << 80  # what remains of a body that ends with the connection; no Content-Length is as large
@@ -29,6 +31,11 @@ class _Stop(Exception):  # ends llhttp's loop, is never seen outside
 
 class AnswerParser:
     """Parses one answer after the other; `start` names the request that the next one belongs to.
+
+    Args:
+        max_head: bytes of a head.
+        max_fields: fields in it.
+        known: heads that other parsers with the same limits have read, too.
 
     Attributes:
         begun: whether a byte has arrived.
@@ -44,12 +51,13 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_bodiless", "_chunked", "_fault", "_held", "_http", "_lines", "_max_fields", "_max_head",
+        "_bodiless", "_chunked", "_fault", "_held", "_http", "_known", "_lines", "_max_fields", "_max_head",
         "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "keep_alive",
         "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
     )  # fmt: skip
 
-    def __init__(self, *, max_head: int, max_fields: int) -> None:
+    def __init__(self, *, max_head: int, max_fields: int, known: KnownHeads | None = None) -> None:
+        self._known = KnownHeads() if known is None else known
         self._max_head = max_head
         self._max_fields = max_fields
         self.pieces: list[bytes] = []
@@ -102,6 +110,8 @@ class AnswerParser:
         if self._raw:
             self._count(data)
             return
+        if not self._started and self._is_recalled(data):
+            return
         self._overhead += len(data)
         if not self._started:
             version = _VERSIONS.get(data[:_VERSION_SIZE])
@@ -118,8 +128,42 @@ class AnswerParser:
             self.leftover = data[upgrade.args[0] :]
         except HttpParserError as error:
             self._judge(error)
+        self._go_on(data)
+
+    def _go_on(self, data: bytes) -> None:
         if self._bodiless or not self.complete:
             self._account(data)
+        elif self.keep_alive and self._overhead == len(data) and self._known.worth_learning():
+            self._learn(data)
+
+    # -- heads that come again -------------------------------------------------------------------
+
+    def _is_recalled(self, data: bytes) -> bool:
+        """Take an answer whose head is known, if this is one; llhttp, which is between two, has no part in it."""
+        end = data.find(_END) + 4
+        known = self._known.get(data[:end])
+        if known is None or len(data) - end > known.length or self._held or self._bodiless:
+            return False
+        self.status, self.reason, self.version, self.fields, length = known
+        self.keep_alive = self._started = True
+        self._known.credit += 1
+        if len(data) > end:
+            self.pieces.append(data[end:])
+        self._raw = length + end - len(data)
+        self.complete = not self._raw
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of an answer that was complete at once, if its length tells where it ends."""
+        end = data.find(_END) + 4
+        if self._chunked or self.surplus or end > LARGEST or self.status in (101, 204, 304):
+            return
+        if int(data[_VERSION_SIZE : _VERSION_SIZE + 3]) != self.status:  # an interim answer came first
+            return
+        length = content_length(self.fields)
+        if length is not None:
+            known = KnownHead(self.status, self.reason, self.version, Repeated(self.fields), length)
+            self._known.learn(data[:end], known)
 
     def _judge(self, error: HttpParserError) -> None:
         """Tell an error within the answer from one in what follows it."""

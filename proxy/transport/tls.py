@@ -46,6 +46,8 @@ def context(settings: TlsSettings = _DEFAULT, protocol: str = "http/1.1") -> ssl
     except (OSError, ssl.SSLError) as failure:
         named = ", ".join(str(path) for path in (settings.ca, settings.cert, settings.key) if path is not None)
         raise ConfigError(f"tls: {named}: can't be used ({failure.strerror or type(failure).__name__})") from None
+    # The system may have set a lower one for all programs, as Debian does.
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
     if not settings.verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE

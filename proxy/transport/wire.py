@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import ssl
+from contextlib import suppress
 from typing import cast
 
 from proxy.errors import ConnectionTerminated
@@ -121,4 +122,5 @@ class Wire(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close it at once."""
-        self._transport.abort()
+        with suppress(AttributeError):  # asyncio's TLS of Python 3.11.2, when it was closed before
+            self._transport.abort()

@@ -132,7 +132,8 @@ class Upstream:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._socket.close()
         for line in self.lines:
-            line.writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's TLS of Python 3.11.2, when it was closed before
+                line.writer.transport.abort()
             with suppress(OSError):
                 await line.writer.wait_closed()
         for wire in self._wires:
