@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -96,19 +95,26 @@ class Upstream:
         await self._transport.aclose()
 
 
-async def keep(response: httpx.Response) -> httpx.Response:
-    """Read an answer that may still be handed on, if it is small, so that its connection is free meanwhile."""
+async def keep(response: httpx.Response) -> httpx.Response | None:
+    """Read an answer that may still be handed on, if it is small, so that its connection is free meanwhile.
+
+    One that breaks off, or takes its time, is closed, and None: it can't be handed on.
+    """
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)
     pieces = aiter(stream)
     start = bytearray()
     try:
-        async for piece in pieces:
-            start += piece
-            if len(start) > KEPT:
-                break
-        else:
-            await stream.aclose()
+        async with asyncio.timeout(_DRAIN):
+            async for piece in pieces:
+                start += piece
+                if len(start) > KEPT:
+                    break
+            else:
+                await stream.aclose()
+    except (UpstreamError, TimeoutError):
+        await stream.aclose()
+        return None
     except BaseException:
         await stream.aclose()
         raise
@@ -119,8 +125,6 @@ async def keep(response: httpx.Response) -> httpx.Response:
 async def discard(response: httpx.Response) -> None:
     """Be done with an answer; a small rest is read, so that the connection can be used again."""
     try:
-        with suppress(UpstreamError, TimeoutError):
-            async with asyncio.timeout(_DRAIN):
-                await keep(response)
+        await keep(response)
     finally:
         await response.aclose()

@@ -34,6 +34,7 @@ from proxy.transport.writer import NO_BODY, HeadWriter
 
 _DRAINED = 1 << 16  # bytes of an unwanted answer that are worth reading to keep the connection …
 _DRAIN = 1.0  # … and seconds that this may take
+_HALF_ENDED = "The upstream broke off within its answer: the connection ended before TLS did"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +284,19 @@ class Connection(Wire):
 
     def _end_with_connection(self, answer: Answer, exc: Exception | None = None) -> None:
         """End what is not complete when the connection is: for a body without a length that is its end."""
-        if exc is None and self._parser.finish():
+        rest, is_meant = self.farewell()
+        if rest:
+            self.data_received(rest)
+            if self._answer is None:
+                return
+        if exc is None and is_meant and self._parser.finish():
             answer.take(self._parser)
             answer.arrived(0)
         if answer.complete:
             self._answer = None
             answer.let_go()
         else:
-            self._break(self._explained(exc))
+            self._break(self._explained(exc, "" if is_meant else _HALF_ENDED))
 
     def _break(self, failure: BaseException) -> None:
         """End the answer by an exception, and the connection with it."""
@@ -314,9 +320,9 @@ class Connection(Wire):
     def _error(self, kind: type[UpstreamError], detail: str = "") -> UpstreamError:
         return kind(detail, sent=self._sent, reused=self.served > 0, begun=self._parser.begun)
 
-    def _explained(self, exc: Exception | None) -> UpstreamError:
+    def _explained(self, exc: Exception | None, detail: str) -> UpstreamError:
         if self._parser.begun:
-            return self._error(ResponseIncomplete)
+            return self._error(ResponseIncomplete, detail)
         if isinstance(exc, ssl.SSLError):
             return self._error(TlsProtocolError)
         return self._error(ConnectionTerminated)

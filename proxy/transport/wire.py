@@ -93,6 +93,25 @@ class Wire(asyncio.Protocol):
         except OSError:
             return b""
 
+    def farewell(self) -> tuple[bytes, bool]:
+        """Return what TLS holds and the loop has not told, and whether the end that comes after it was meant.
+
+        An end without TLS is always taken for meant; one within TLS only if its close_notify came, since anybody
+        on the way can end what TLS is on (RFC 8446, section 6.1). Loops tell both alike, and some drop what is left.
+        """
+        tls = self.tls
+        if tls is None:
+            return b"", True
+        pieces: list[bytes] = []
+        try:
+            while piece := tls.read(_LAST):
+                pieces.append(piece)
+        except ssl.SSLZeroReturnError:
+            pass  # both sides have said so
+        except ssl.SSLError:
+            return b"".join(pieces), False
+        return b"".join(pieces), True
+
     # -- life ------------------------------------------------------------------------------------
 
     @property

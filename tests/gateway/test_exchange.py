@@ -95,6 +95,14 @@ class Case:
         return [request.headers.get(name) for request in self.script.requests]
 
 
+class Cut(Pieces):
+    """Breaks off."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"slow"
+        raise ResponseIncomplete(sent=True, begun=True)
+
+
 def body_of(*pieces: bytes, **limits: Any) -> Body:
     async def source() -> AsyncIterator[bytes]:
         for piece in pieces:
@@ -412,6 +420,18 @@ async def test_a_waiter_whose_gate_is_closed_for_longer_gets_the_429_that_it_had
 
 
 # -- going away ------------------------------------------------------------------------------------------
+
+
+async def test_one_whose_429_broke_off_is_told_in_our_own_words() -> None:
+    clock = FakeClock()
+    cut = httpx.Response(429, headers={"Retry-After": "5"}, stream=Cut())
+    case = Case(cut, clock=clock, max_wait=30)
+    waiting = asyncio.create_task(case.send())
+    await settle()
+    case.exchange.gate.close(60)
+    with pytest.raises(Throttled):
+        await waiting
+    await case.exchange.aclose()
 
 
 async def test_a_client_that_leaves_while_the_flow_renews_closes_the_answer() -> None:

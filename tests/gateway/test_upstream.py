@@ -49,7 +49,8 @@ def response(stream: httpx.AsyncByteStream) -> httpx.Response:
     return httpx.Response(429, stream=stream)
 
 
-async def rest(response: httpx.Response) -> bytes:
+async def rest(response: httpx.Response | None) -> bytes:
+    assert response is not None
     assert isinstance(response.stream, httpx.AsyncByteStream)
     return b"".join([piece async for piece in response.stream])
 
@@ -154,12 +155,20 @@ async def test_a_small_answer_is_kept_and_its_connection_free(pieces: list[bytes
 async def test_a_large_answer_is_handed_on_as_it_comes() -> None:
     stream = Counting(*[b"x" * 40_000] * 5)
     kept = await keep(response(stream))
+    assert kept is not None
     assert stream.read == 80_000
     assert not stream.closed
     assert await rest(kept) == b"x" * 200_000
     assert isinstance(kept.stream, httpx.AsyncByteStream)
     await kept.stream.aclose()
     assert stream.closed
+
+
+async def test_an_answer_that_breaks_off_or_stalls_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.gateway.upstream._DRAIN", 0.01)
+    for stream in (Endless(ResponseIncomplete(sent=True, begun=True)), Endless()):
+        assert await keep(response(stream)) is None
+        assert stream.closed
 
 
 async def test_a_small_answer_is_read_to_its_end_before_it_is_closed() -> None:
@@ -178,6 +187,7 @@ async def test_a_large_one_is_not() -> None:
 
 async def test_what_was_kept_can_be_discarded() -> None:
     kept = await keep(answer(429, [], b"a"))
+    assert kept is not None
     await discard(kept)
     assert kept.is_closed
 

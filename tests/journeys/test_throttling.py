@@ -75,6 +75,13 @@ async def test_a_429_that_does_not_say_how_long_is_backed_off_from(build: Build,
     assert 0 < clock.monotonic() <= 0.6
 
 
+async def test_a_429_that_breaks_off_is_waited_out_all_the_same(build: Build) -> None:
+    cut = closing(b"HTTP/1.1 429 Too Many\r\nRetry-After: 3\r\nContent-Length: 100\r\n\r\nslow")
+    house = await build(cut, clock=HurriedClock(), options={"random": Random(7)})
+    seen = await house.ask(post(), "POST")
+    assert (seen.status, seen.body) == (200, b"ok")
+
+
 @pytest.mark.parametrize("value", ["31", "99999999999999999999", "100000", date(10_000)])
 async def test_longer_than_max_wait_is_handed_on_untouched(build: Build, value: str) -> None:
     clock = FakeClock()
