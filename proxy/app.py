@@ -143,7 +143,7 @@ class App:
 
     async def _listen(self, opened: dict[Place, Listener]) -> None:
         self._listeners |= opened
-        self._now.mark_loops([each.entrance for each in self._listeners.values()])
+        self._now.own.are(sock for listener in self._listeners.values() for sock in listener.sockets)
         self._facts.listens = tuple(self.addresses)
         await self.accept(self._shares)
 

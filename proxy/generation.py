@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -19,7 +18,6 @@ from proxy.admin import credential_name
 from proxy.clock import Clock
 from proxy.config import Settings
 from proxy.credentials import Context, Credential, Scheme
-from proxy.gateway import Entrance
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
 from proxy.gateway.guard import Guard
@@ -35,11 +33,11 @@ from proxy.tokens import Standing, Tokens
 from proxy.tokens.endpoint import CONNECT, TIMEOUT
 from proxy.transport import HTTP11Transport
 from proxy.transport.http2 import HTTP2Transport
-from proxy.transport.origin import PREFIX, socket_of
+from proxy.transport.origin import socket_of
 from proxy.transport.outgoing import outgoing_proxy
+from proxy.transport.own import OwnAddresses
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
-from proxy.values import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,13 @@ class Surroundings:
 
 
 class Generation:
-    """What one configuration is made into. A reload makes another, and this one ends with its last request."""
+    """What one configuration is made into. A reload makes another, and this one ends with its last request.
+
+    Attributes:
+        gateway: what answers requests.
+        own: where the process listens, so that no upstream leads back to it.
+
+    """
 
     def __init__(self, settings: Settings, store: Store, surroundings: Surroundings) -> None:
         self.settings = settings
@@ -71,6 +75,7 @@ class Generation:
         self._tokens = Tokens(
             store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn, surroundings.random
         )
+        self.own = OwnAddresses()
         self._schemes: dict[str, Scheme] = {}  # those that routes name
         self._built: list[tuple[str, Scheme]] = []  # all of them, inline ones included
         self.gateway = Gateway(
@@ -116,11 +121,16 @@ class Generation:
             proxy=proxy,
             connect_timeout=connect,
             read_timeout=read,
+            own=self.own,
         )
         if not settings.http2:
             return http11
         tls = partial(context, settings.tls, "h2")
-        return HTTP2Transport(lambda: StockTransport(tls, connect=connect, read=read, proxy=proxy, http2=True), http11)
+
+        def http2() -> StockTransport:
+            return StockTransport(tls, connect=connect, read=read, proxy=proxy, http2=True, own=self.own)
+
+        return HTTP2Transport(http2, http11)
 
     def _named(self, name: str) -> Scheme:
         if name not in self.settings.credentials:
@@ -168,17 +178,6 @@ class Generation:
             self.standings(),
             trouble,
         )
-
-    def mark_loops(self, own: Collection[Entrance]) -> None:
-        """Note which upstreams are this very process, that listens at `own`."""
-        names = {socket.gethostname().lower(), "0.0.0.0", "::"}
-        ports, sockets = {entrance.port for entrance in own}, {entrance.name for entrance in own}
-        for route in self.gateway.table.routes:
-            upstream = route.exchange.upstream
-            url, path = upstream.url, socket_of(upstream.url)
-            port = url.port or (443 if url.scheme == "https" else 80)
-            local = is_loopback(url.host) or url.host.lower() in names
-            upstream.is_loop = PREFIX + path in sockets if path is not None else local and port in ports
 
     async def settle(self) -> None:
         """Let renewals under way come to their end: their answers may hold rotated refresh tokens."""

@@ -13,7 +13,6 @@ import pytest
 from proxy.app import App
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
-from proxy.gateway import Entrance
 from proxy.listeners import ListenError
 from proxy.log import Log
 from tests.conftest import Start
@@ -75,16 +74,6 @@ async def test_a_taken_address_is_told_and_nothing_is_left_open() -> None:
     with pytest.raises(ListenError, match="in use"):
         await second.start()
     await first.aclose()
-
-
-async def test_an_upstream_that_is_this_very_process_is_508(start: Start) -> None:
-    from proxy.listeners.tcp import Tcp
-
-    assert Tcp.is_local("127.0.0.1:0")
-    running = await start({"routes": {"api": {"upstream": "http://127.0.0.1:9"}}})
-    running.app._now.gateway.table.routes[0].exchange.upstream.url = httpx.URL(running.url)
-    running.app._now.mark_loops([Entrance("127.0.0.1:0", running.port)])
-    assert (await get(running.url)).status_code == 508
 
 
 # -- reload ----------------------------------------------------------------------------------------------

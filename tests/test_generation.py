@@ -11,7 +11,6 @@ import pytest
 from proxy.config import load
 from proxy.credentials import Scheme
 from proxy.errors import ConfigError
-from proxy.gateway import Entrance
 from proxy.generation import Generation, Surroundings
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
@@ -64,27 +63,6 @@ async def test_global_keys_hold_where_the_route_has_none_of_its_own() -> None:
     )
     retry = made.gateway.table.routes[0].exchange._retry
     assert (retry.attempts, retry.backoff) == (7, 2.0)
-    await made.aclose()
-
-
-@pytest.mark.parametrize(
-    ("upstream", "own", "is_loop"),
-    [
-        ("http://127.0.0.1:8080", Entrance("", 8080), True),
-        ("http://localhost:8080/x", Entrance("", 8080), True),
-        ("http://[::1]:8080", Entrance("", 8080), True),
-        ("http://127.0.0.1:8081", Entrance("", 8080), False),
-        ("https://api.test:8080", Entrance("", 8080), False),
-        ("https://localhost", Entrance("", 443), True),
-        ("unix:/run/x.sock:/base", Entrance("unix:/run/x.sock"), True),
-        ("unix:/run/x.sock", Entrance("unix:/run/y.sock"), False),
-        ("unix:/run/x.sock", Entrance("", 80), False),
-    ],
-)
-async def test_an_upstream_that_is_ourselves_is_known(upstream: str, own: Entrance, is_loop: bool) -> None:
-    made = generation({"routes": {"a": {"upstream": upstream}}})
-    made.mark_loops([own])
-    assert made.gateway.table.routes[0].exchange.upstream.is_loop is is_loop
     await made.aclose()
 
 

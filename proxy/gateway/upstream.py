@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from proxy.errors import LoopDetected, UpstreamError
+from proxy.errors import UpstreamError
 from proxy.gateway import RawHeaders
 from proxy.gateway.body import NO_BODY, Body, NoBody, WholeBody
 from proxy.gateway.rewrite import plain_authority
@@ -47,7 +47,6 @@ class Upstream:
         url: the upstream's URL, as configured.
         base: its path without the slash at its end.
         authority: its host, and its port unless that is the scheme's default: the ``Host`` of requests.
-        is_loop: whether it is one of this process's own listeners.
 
     """
 
@@ -56,7 +55,6 @@ class Upstream:
         self.base = url.raw_path.rstrip(b"/")
         self.authority = url.netloc
         self.plain_authority = plain_authority(url.netloc, url.raw_scheme + b":")
-        self.is_loop = False
         self._transport = transport
         self._foreign = foreign
 
@@ -84,8 +82,6 @@ class Upstream:
             LoopDetected: the upstream is this very process.
 
         """
-        if self.is_loop:
-            raise LoopDetected
         if request.url is self.url or self.is_own(request):
             return self._transport.handle_async_request(request)
         return self._foreign.handle_async_request(request)

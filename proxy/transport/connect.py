@@ -12,7 +12,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
@@ -32,6 +32,7 @@ from proxy.errors import (
 )
 from proxy.transport.connection import Connection
 from proxy.transport.dial import dial, dial_unix
+from proxy.transport.own import OwnAddresses
 from proxy.transport.resumption import Resuming
 
 _PORTS = {"http": 80, "https": 443}
@@ -62,6 +63,7 @@ class Way:
         proxy: the host and port of an outgoing proxy.
         proxy_authorization: the value that it wants, if any.
         timeout: seconds for all of it, None for ever.
+        own: where it must not lead to.
 
     """
 
@@ -73,6 +75,7 @@ class Way:
     proxy: tuple[str, int] | None = None
     proxy_authorization: bytes | None = None
     timeout: float | None = None
+    own: OwnAddresses = field(default_factory=OwnAddresses)
 
     @property
     def authority(self) -> bytes:
@@ -105,6 +108,7 @@ async def connect(way: Way, factory: Callable[[], Connection]) -> Connection:
 
     Raises:
         UpstreamError: there is none to be had.
+        LoopDetected: it would lead to this process itself.
 
     """
     try:
@@ -116,11 +120,12 @@ async def connect(way: Way, factory: Callable[[], Connection]) -> Connection:
 
 async def _dialled(way: Way) -> socket.socket:
     if way.uds is not None:
+        way.own.refuse_path(way.uds)
         return await dial_unix(way.uds)
     if way.proxy is None:
-        return await dial(way.host, way.port)
+        return _other(await dial(way.host, way.port), way.port, way)
     try:
-        wire = await dial(*way.proxy)
+        wire = _other(await dial(*way.proxy), way.proxy[1], way)
     except TimeoutError:
         raise
     except OSError as failure:
@@ -133,6 +138,16 @@ async def _dialled(way: Way) -> socket.socket:
         except BaseException:
             wire.close()
             raise
+    return wire
+
+
+def _other(wire: socket.socket, port: int, way: Way) -> socket.socket:
+    """Return a connection that does not lead back to us."""
+    try:
+        way.own.refuse(wire, port)
+    except BaseException:
+        wire.close()
+        raise
     return wire
 
 

@@ -35,6 +35,7 @@ from proxy.errors import (
 )
 from proxy.transport.connect import OURS
 from proxy.transport.messages import raw_request
+from proxy.transport.own import OwnAddresses
 
 _REFUSED_STREAM = 7  # nothing was done with the request (RFC 9113, section 8.7)
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
@@ -47,11 +48,13 @@ class Facts:
 
     Args:
         http2: refuse an upstream that does not agree to HTTP/2, before anything is sent.
+        own: addresses that are refused likewise.
 
     """
 
-    def __init__(self, *, http2: bool = False) -> None:
+    def __init__(self, *, http2: bool = False, own: OwnAddresses | None = None) -> None:
         self._http2 = http2
+        self._own = own
         self.connected = False
         self.sent = False
         self.complete = False  # the request
@@ -61,6 +64,8 @@ class Facts:
         """Note an event of httpcore's trace."""
         if event.startswith("connection.connect_"):
             self.connected = True
+            if self._own is not None and event.endswith("tcp.complete"):
+                await _other(info["return_value"], self._own)
         elif self._http2 and event.endswith(".start_tls.complete"):
             await _agreed(info["return_value"])
         elif event.endswith("send_request_headers.started"):
@@ -69,6 +74,16 @@ class Facts:
             self.complete = True
         elif event.endswith("receive_response_headers.complete"):
             self.begun = True
+
+
+async def _other(stream: Any, own: OwnAddresses) -> None:  # Any: as below
+    """See that it is not ourselves who were connected to."""
+    wire = stream.get_extra_info("socket")
+    try:
+        own.refuse(wire, wire.getpeername()[1])
+    except BaseException:
+        await stream.aclose()
+        raise
 
 
 async def _agreed(stream: Any) -> None:  # Any: a network stream of httpcore's
@@ -87,6 +102,7 @@ class StockTransport(httpx.AsyncBaseTransport):
         read: seconds between two pieces, or None.
         proxy: an outgoing proxy, ``http://[user:password@]host:port``.
         http2: HTTP/2, and nothing else, for https.
+        own: addresses that are refused, since whoever sends listens there itself.
 
     """
 
@@ -98,11 +114,13 @@ class StockTransport(httpx.AsyncBaseTransport):
         read: float | None = 60.0,
         proxy: httpx.URL | None = None,
         http2: bool = False,
+        own: OwnAddresses | None = None,
     ) -> None:
         self._timeout = {"connect": connect, "read": read, "write": read, "pool": None}
         self._tls = tls
         self._proxy = proxy
         self._http2 = http2
+        self._own = own
 
     @cached_property
     def _inner(self) -> httpx.AsyncHTTPTransport:
@@ -119,7 +137,7 @@ class StockTransport(httpx.AsyncBaseTransport):
             UpstreamError: what failed.
 
         """
-        facts = Facts(http2=self._http2)
+        facts = Facts(http2=self._http2, own=self._own)
         extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
         # httpcore would send it to an outgoing proxy as well, in the place of CONNECT's own.
         target = extensions.pop("target", None)

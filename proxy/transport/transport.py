@@ -12,6 +12,7 @@ from proxy.transport.answer import Answer
 from proxy.transport.connect import Way, basic_authorization, connect, host_port
 from proxy.transport.connection import Connection, Limits
 from proxy.transport.messages import raw_response
+from proxy.transport.own import OwnAddresses
 from proxy.transport.pool import Pool
 from proxy.transport.resumption import Resuming
 from proxy.transport.writer import HeadWriter
@@ -31,6 +32,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         keepalive_expiry: seconds that an idle connection is kept.
         max_head: bytes of an answer's head.
         max_fields: fields in it.
+        own: addresses that are refused, since whoever sends listens there itself.
 
     """
 
@@ -47,6 +49,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         keepalive_expiry: float = 15.0,
         max_head: int = 65536,
         max_fields: int = 256,
+        own: OwnAddresses | None = None,
     ) -> None:
         if proxy is not None and proxy.scheme != "http":
             raise ValueError("an outgoing proxy's URL starts with http://")
@@ -65,6 +68,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             proxy=host_port(proxy) if proxy is not None else None,
             proxy_authorization=authorization,
             timeout=connect_timeout,
+            own=own or OwnAddresses(),
         )
         prefix = self._way.absolute_form
         self._via_proxy = bool(prefix)
@@ -82,6 +86,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         Raises:
             UpstreamError: what failed, with the three facts that decide about a repetition.
             InternalError: the request can't be sent like this.
+            LoopDetected: the way leads to one of our own addresses.
             BaseException: whatever the request's stream raised.
 
         """

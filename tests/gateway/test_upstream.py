@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from proxy.errors import LoopDetected, ResponseIncomplete
+from proxy.errors import ResponseIncomplete
 from proxy.gateway.body import NO_BODY
 from proxy.gateway.upstream import KEPT, Draft, Upstream, discard, keep
 from tests.doubles import Pieces, Script, answer
@@ -118,15 +118,6 @@ async def test_a_request_of_the_routes_own_goes_to_the_origin() -> None:
     assert upstream.is_own(request)
     await upstream.send(request)
     assert len(ours.requests) == 1
-
-
-async def test_a_loop_sends_nothing() -> None:
-    ours = Script()
-    upstream = Upstream(URL, ours, Script())
-    upstream.is_loop = True
-    with pytest.raises(LoopDetected):
-        await upstream.send(upstream.request(Draft("GET", b"/", [])))
-    assert ours.requests == []
 
 
 async def test_closing_closes_the_connections() -> None:

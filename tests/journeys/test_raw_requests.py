@@ -6,7 +6,6 @@ The API records bytes. It saw nothing, or exactly one message that can be read i
 from __future__ import annotations
 
 import asyncio
-import socket
 from base64 import b64encode
 
 import pytest
@@ -786,12 +785,3 @@ async def test_an_empty_chunked_body_stays_a_body(house: House) -> None:
 async def test_a_get_may_have_a_body(house: House) -> None:
     seen = await passed(house, get(b"/x", b"localhost", b"Content-Length: 5") + b"hello")
     assert (seen.method, seen.body) == (b"GET", b"hello")
-
-
-async def test_an_upstream_that_is_this_proxy_is_a_loop(lead: Build) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    house = await lead(server={"listen": [f"127.0.0.1:{port}"]}, upstream=f"http://localhost:{port}")
-    seen = await house.ask(get(b"/x"))
-    assert (seen.status, seen.error) == (508, "proxy_loop_detected")
