@@ -6,7 +6,7 @@ BIN    := .venv/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint schema bench clean
+.PHONY: help run test lint schema bench soak clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ schema: .venv/core  ## write config/schema.json anew
 
 bench: .venv/core  ## side by side with other proxies, see docs/development.md
 	$(BIN)/python -m bench $(ARGS)
+
+soak: .venv/test  ## ten minutes of everything at once, see docs/reliability.md
+	$(BIN)/python -m bench.soak $(ARGS)
 
 clean:  ## remove what these commands made
 	rm -rf .venv .bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp

@@ -45,6 +45,18 @@ class Process:
         """Return the tree's resident memory in MiB, shared pages by their share (PSS)."""
         return sum(share(rollup) for each in self._tree if (rollup := _read(each, "smaps_rollup"))) / 1024
 
+    def resident(self) -> float:
+        """Return the tree's resident memory in MiB."""
+        return sum(resident(status) for each in self._tree if (status := _read(each, "status"))) / 1024
+
+    def descriptors(self) -> list[str]:
+        """Return what the tree has open, a text for each descriptor."""
+        return [link for each in self._tree for link in _links(Path(f"/proc/{each}/fd"))]
+
+    def tell(self, number: int) -> None:
+        """Send a signal to the program, and not to what it started."""
+        self._popen.send_signal(number)
+
     def forget_peak(self) -> None:
         """Let what `peak` tells begin now."""
         for each in self._tree:
@@ -54,8 +66,8 @@ class Process:
         """Return the highest resident memory of the tree since `forget_peak`, in MiB."""
         return sum(highest(status) for each in self._tree if (status := _read(each, "status"))) / 1024
 
-    def end(self) -> None:
-        """End the tree."""
+    def end(self) -> int:
+        """End the tree; return the program's exit code."""
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGTERM)
         try:
@@ -63,6 +75,7 @@ class Process:
         except subprocess.TimeoutExpired:
             os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
+        return self._popen.returncode
 
 
 def ticks(stat: str) -> int:
@@ -79,8 +92,24 @@ def share(rollup: str) -> int:
 
 def highest(status: str) -> int:
     """Return the KiB that /proc/PID/status tells as the peak of the resident memory."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return _told(status, "VmHWM")
+
+
+def resident(status: str) -> int:
+    """Return the KiB that /proc/PID/status tells as the resident memory."""
+    return _told(status, "VmRSS")
+
+
+def _told(status: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
     return int(found[1]) if found else 0
+
+
+def _links(folder: Path) -> Iterator[str]:
+    with suppress(OSError):  # it has just ended
+        for entry in folder.iterdir():
+            with suppress(OSError):  # or closed this one
+                yield str(entry.readlink())
 
 
 def _descent(pid: int) -> Iterator[int]:

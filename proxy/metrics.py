@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from bisect import bisect_left
@@ -63,6 +64,8 @@ class Metrics:
         Gauge(
             "countersign_requests_in_progress", "Requests under way", registry=registry
         ).set_function(lambda: in_progress())  # fmt: skip
+        Gauge("countersign_tasks", "Tasks of the event loop: connections, and what goes on beside them",
+              registry=registry).set_function(_tasks)  # fmt: skip
         registry.register(_Collected(lambda: _tokens(expiries(), rests(), now())))
 
     def request(self, story: Story, duration: float) -> None:
@@ -110,6 +113,13 @@ class Metrics:
             attempts,
             HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=self._seconds),
         )
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked outside of a loop
+        return 0
 
 
 class _Collected(Collector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 from proxy.gateway import Story
@@ -55,6 +56,16 @@ def test_nothing_has_happened_yet() -> None:
     found = lines(Metrics())
     assert "countersign_requests_in_progress 0.0" in found
     assert "countersign_replays_total 0.0" in found
+    assert "countersign_tasks 0.0" in found
+
+
+async def test_tasks_are_counted_where_there_are_any() -> None:
+    before = lines(Metrics())
+    other = asyncio.create_task(asyncio.sleep(60))
+    after = lines(Metrics())
+    other.cancel()
+    assert "countersign_tasks 1.0" in before
+    assert "countersign_tasks 2.0" in after
 
 
 def test_a_client_can_not_make_up_series() -> None:

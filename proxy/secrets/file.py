@@ -37,7 +37,7 @@ class File(Source):
             state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._seen is None or self._seen[0] != state:
                 content = path.read_bytes()
-                if not content and abs(time.time() - stat.st_mtime) < _WRITTEN:
+                if not content and abs(time.time() - path.stat().st_mtime) < _WRITTEN:
                     # As an editor or a shell leaves it for a moment, before the new text is there.
                     await asyncio.sleep(_PAUSE)
                     return await self.read()

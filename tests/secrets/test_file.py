@@ -79,6 +79,21 @@ async def test_one_that_is_being_written_is_waited_for(path: Path) -> None:
     assert await asking == "two"
 
 
+async def test_neither_is_one_wrong_that_is_emptied_between_two_looks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, found = Path.read_bytes, list[None]()
+
+    def emptied_first(self: Path) -> bytes:
+        found.append(None)
+        write(path, b"" if len(found) == 1 else b"two")
+        return read(self)
+
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(Path, "read_bytes", emptied_first)
+    assert await File(file=path).get() == "two"
+
+
 async def test_one_that_stays_empty_is_told(path: Path) -> None:
     write(path, b"")
     os.utime(path, (1, 1))
