@@ -147,6 +147,7 @@ async def _stream(
     except (ProxyError, TimeoutError) as failure:
         story.error = getattr(failure, "error", "connection_read_timeout")
         story.failure = getattr(failure, "detail", "the answer was not complete within timeout.total")
+        story.outcomes = (*story.outcomes[:-1], story.error)  # it had been counted by its status
         wire.abort()
         raise ConnectionAbortedError from failure
     except BaseException:
