@@ -30,6 +30,7 @@ class Job:
         prefix: of the route that requests take; it is stripped.
         routes: how many there are; the others have prefixes that nobody asks for.
         workers: how many processes serve.
+        connections: how many clients are let in; 0 for as many as is usual.
 
     """
 
@@ -38,6 +39,7 @@ class Job:
     prefix: str = "/"
     routes: int = 1
     workers: int = 1
+    connections: int = 0
 
 
 PLAIN = Job()

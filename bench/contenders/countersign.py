@@ -45,8 +45,9 @@ class Countersign(Contender):
 
 def _server(site: Site, job: Job) -> str:
     workers = f"workers = {job.workers}\n" if job.workers > 1 else ""
+    connections = f"connections = {job.connections}\n" if job.connections else ""
     return (
-        f'[server]\nlisten = ["127.0.0.1:{site.port}"]\nadmin = "127.0.0.1:{free_port()}"\n{workers}'
+        f'[server]\nlisten = ["127.0.0.1:{site.port}"]\nadmin = "127.0.0.1:{free_port()}"\n{workers}{connections}'
         '[tokens]\nstore = "memory"\n'
     )
 

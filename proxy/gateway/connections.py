@@ -16,6 +16,7 @@ from proxy.errors import Overloaded, ProxyError, RequestTimeout
 from proxy.values import Duration, Model, Size
 
 _TURN = 0.02  # seconds between two looks at who is idle, while all of them end
+_AT_ONCE = 200  # that are ended in a turn of the event loop: others wait meanwhile
 
 
 class ConnectionSettings(Model):
@@ -118,19 +119,22 @@ class Connections:
 
     def _sweep_now(self) -> None:
         """End what waits for too long. One timer for all: a timer for each request would cost more."""
-        self._sweep = None
-        now = self._loop.time()
-        for client in list(self.waiting):
-            waited = now - client.since
-            if client.in_head and waited > self.settings.header_timeout:
-                if client.has_begun:
-                    client.refuse(RequestTimeout("the head came too slowly"))
-                else:
-                    client.force_close()
-            elif not client.in_head and waited > self.settings.keepalive:
+        late = [client for client in self.waiting if self._is_late(client)]
+        for client in late[:_AT_ONCE]:
+            if client.in_head and client.has_begun:
+                client.refuse(RequestTimeout("the head came too slowly"))
+            else:
                 client.force_close()
-        if self._open:
+        if len(late) > _AT_ONCE:
+            self._sweep = self._loop.call_later(_TURN, self._sweep_now)
+        elif self._open:
             self._sweep_later()
+        else:
+            self._sweep = None
+
+    def _is_late(self, client: Client) -> bool:
+        patience = self.settings.header_timeout if client.in_head else self.settings.keepalive
+        return self._loop.time() - client.since > patience
 
     async def settled(self) -> None:
         """Wait until every request that is under way now has come to its end."""

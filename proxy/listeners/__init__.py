@@ -18,7 +18,8 @@ from proxy.errors import CountersignError
 from proxy.gateway import Entrance
 
 Factory = Callable[[Entrance], Callable[[], asyncio.Protocol]]
-BACKLOG = 1024
+BACKLOG = 4096  # the system may have a lower limit of its own
+_TIMES = 16  # that uvloop is told of a socket
 
 
 class ListenError(CountersignError):
@@ -46,7 +47,7 @@ class Listener(ABC):
     def __init__(self, address: str, sockets: Sequence[socket.socket]) -> None:
         self.address = address
         self.sockets = tuple(sockets)
-        self._servers: dict[int, asyncio.Server] = {}
+        self._servers: dict[int, list[asyncio.Server]] = {}
 
     @classmethod
     @abstractmethod
@@ -82,12 +83,14 @@ class Listener(ABC):
         """Accept clients for these shares, and for no others any more; whoever waits in a queue is kept."""
         wanted = {share % len(self.sockets) for share in shares}
         for share in self._servers.keys() - wanted:
-            self._servers.pop(share).close()
+            _end(self._servers.pop(share))
         for share in wanted - self._servers.keys():
-            # A duplicate, since the end of serving closes it. Kept before it serves: it must not go on unknown to
-            # `close` if whoever called this is cancelled meanwhile.
-            self._servers[share] = await self._server(factory(self.entrance), self.sockets[share].dup())
-            await self._servers[share].start_serving()
+            # Kept before it serves: it must not go on unknown to `close` if whoever called this is cancelled meanwhile.
+            servers = self._servers[share] = []
+            for _ in range(_at_once()):
+                # A duplicate, since the end of serving closes it.
+                servers.append(await self._server(factory(self.entrance), self.sockets[share].dup()))
+                await servers[-1].start_serving()
 
     @abstractmethod
     async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
@@ -95,11 +98,25 @@ class Listener(ABC):
 
     def close(self) -> None:
         """Accept nobody any more; those who are in stay."""
-        for server in self._servers.values():
-            server.close()
+        for servers in self._servers.values():
+            _end(servers)
         self._servers.clear()
         for sock in self.sockets:
             sock.close()
+
+
+def _at_once() -> int:
+    """Return how often the loop must be told of a socket.
+
+    uvloop takes one client in each turn of the loop, for each time that it was told. Turns are long where many are
+    busy: newcomers would wait for one each. asyncio's own loops take all who wait.
+    """
+    return 1 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else _TIMES
+
+
+def _end(servers: Iterable[asyncio.Server]) -> None:
+    for server in servers:
+        server.close()
 
 
 _kinds = plugins.members("proxy.listeners", Listener)

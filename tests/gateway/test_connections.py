@@ -77,6 +77,16 @@ async def test_a_slow_head_is_told_so_and_a_silent_one_just_closed() -> None:
     connections.close()
 
 
+async def test_a_crowd_that_is_late_is_not_ended_in_one_go() -> None:
+    connections = crowd(header_timeout="10ms")
+    late = [entered(connections) for _ in range(500)]
+    await until(lambda: late[0].fate)
+    assert late[-1].fate == []
+    await until(lambda: late[-1].fate)
+    assert all(client.fate == ["force_close"] for client in late)
+    connections.close()
+
+
 async def test_an_idle_connection_ends_after_keepalive() -> None:
     connections = crowd(keepalive="10ms")
     idle = entered(connections)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from proxy.gateway import Entrance
 from proxy.listeners import Listener, ListenError, kind
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Greeter(asyncio.Protocol):
@@ -73,6 +77,41 @@ async def test_an_address_in_use_is_told(address: str) -> None:
         assert await greeting(listener) == b"hello"
     finally:
         listener.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_newcomers_do_not_wait_for_each_other(address: str, loop: str) -> None:
+    async def turns() -> int:
+        came = 0
+
+        class Counted(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                nonlocal came
+                came += 1
+                transport.close()
+
+        listener = kind(address).bind(address)
+        await listener.accept(lambda entrance: Counted)
+        clients = [connected(listener) for _ in range(32)]
+        count = 0
+        while came < len(clients):
+            await asyncio.sleep(0)
+            count += 1
+        for client in clients:
+            client.close()
+        listener.close()
+        return count
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        assert runner.run(turns()) < 16
+
+
+def connected(listener: Listener) -> socket.socket:
+    """Be in the queue of those who want to come in, without a turn of the loop."""
+    where = listener.sockets[0].getsockname()
+    client = socket.socket(listener.sockets[0].family)
+    client.connect(where)
+    return client
 
 
 def test_an_entrance_is_told_apart_by_its_name() -> None:

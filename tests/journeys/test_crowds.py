@@ -1,0 +1,68 @@
+"""Many clients at once who are slow, or do not read: whoever is as others are is served, and they come to their end.
+
+How long others wait meanwhile is for `bench/scenarios/slow.py` to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.conftest import Build, House
+from tests.journeys.wires import Line
+
+COUNT = 300
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc")
+
+
+async def slow_heads(house: House) -> list[Line]:
+    clients = [await house.connect() for _ in range(COUNT)]
+    for client in clients:
+        await client.send(b"GET /x HTTP/1.1\r\nHost: local")
+    return clients
+
+
+def kept_here() -> tuple[int, int]:
+    """How many tasks and open files this process has."""
+    return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def emptied(house: House) -> None:
+    await house.api.came(lambda: len(house.proxy.app._server.connections) == 0)
+
+
+async def test_a_crowd_of_slow_heads_is_told_so_and_gone(build: Build) -> None:
+    house = await build(server={"header_timeout": 1, "keepalive": 1})
+    clients = await slow_heads(house)
+    assert [(await house.ask()).status for _ in range(10)] == [200] * 10
+    assert [(await client.answer()).status for client in clients] == [408] * COUNT
+    assert {await client.rest() for client in clients} == {b""}
+    await emptied(house)
+    assert len(house.api.messages) == 10
+
+
+async def test_a_crowd_of_slow_heads_beyond_the_limit_makes_room(build: Build) -> None:
+    house = await build(server={"connections": 50})
+    clients = await slow_heads(house)
+    assert [(await house.ask()).status for _ in range(10)] == [200] * 10
+    assert len(house.proxy.app._server.connections) <= 50
+    assert {await client.rest() for client in clients[:-50]} == {b""}
+
+
+@linux
+async def test_dripping_bodies_end_and_leave_nothing(build: Build) -> None:
+    house = await build(server={"body_timeout": 0.5, "keepalive": 1})
+    assert (await house.ask()).status == 200
+    before = kept_here()
+    clients = [await house.connect() for _ in range(100)]
+    for client in clients:
+        await client.send(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", b"drip")
+    assert (await house.ask()).status == 200
+    assert [(await client.answer()).status for client in clients] == [408] * 100
+    for client in clients:
+        client.close()
+    await emptied(house)
+    await house.api.came(lambda: kept_here() <= before)
