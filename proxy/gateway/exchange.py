@@ -28,6 +28,7 @@ from proxy.gateway.retry import (
     RetrySettings,
     after_failure,
     backoff,
+    is_another_s_failure,
     may_repeat,
 )
 from proxy.gateway.throttle import Gate
@@ -87,7 +88,7 @@ class Exchange:
             except UpstreamError as failure:
                 pause = self._after_failure(failure, draft, story)
             else:
-                if response.status_code < 400:
+                if response.status_code < 400 or is_another_s_failure(response.status_code, response.headers.raw):
                     return response
                 if is_throttling(response.status_code, response.headers.raw):
                     if not self._close_gate(response, draft, story):

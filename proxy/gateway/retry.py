@@ -22,6 +22,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
+from proxy.gateway import RawHeaders
 from proxy.values import Duration, Model, Share, split_words
 
 LONGEST = 3600.0  # no gate stays closed longer on an API's word
@@ -60,6 +61,16 @@ def after_failure(failure: UpstreamError, *, repeatable: bool) -> bool:
 _BEFORE_SENDING = (
     ConnectionRefused, ConnectTimeout, DnsError, OutgoingProxyError, TlsCertificateError, TlsProtocolError, Unroutable,
 )  # fmt: skip
+
+
+def is_another_s_failure(status: int, fields: RawHeaders) -> bool:
+    """Whether an answer is the failure of another Countersign, which has repeated what may be repeated.
+
+    Doing so here, too, would multiply the attempts; where requests come round to us again, without an end.
+    """
+    return status >= 500 and any(
+        name.lower() == b"proxy-status" and value.startswith(b"countersign; error=") for name, value in fields
+    )
 
 
 def backoff(attempt: int, settings: RetrySettings, random: Random) -> float:

@@ -244,6 +244,15 @@ async def test_other_statuses_are_the_apis_own(status: int) -> None:
     assert case.sent == 1
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_the_failure_of_another_countersign_is_handed_on_for_it_has_repeated_already(status: int) -> None:
+    told = b"countersign; error=connection_limit_reached; details=x"
+    case = Case(answer(status, [(b"Proxy-Status", told), (b"Retry-After", b"1")]))
+    assert (await case.send()).status_code == status
+    assert case.sent == 1
+    assert case.exchange.gate.is_open
+
+
 async def test_a_post_is_not_repeated_unless_it_has_an_idempotency_key() -> None:
     case = Case(503)
     assert (await case.send("POST")).status_code == 503

@@ -171,6 +171,29 @@ async def test_by_a_websocket(lead: Build) -> None:
     assert await is_loop(house, HEAD.replace(b"\r\n\r\n", b"\r\n" + upgrade + b"\r\n"))
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_circle_of_two_proxies_ends_with_the_connections(start: Start, method: bytes) -> None:
+    ports = free_port(), free_port()
+    first, second = [
+        House(
+            await start(
+                {
+                    "server": {"listen": [f"127.0.0.1:{own}"], "connections": 16},
+                    "retry": {"backoff": "1ms"},
+                    "routes": {"api": {"upstream": f"http://127.0.0.1:{other}"}},
+                }
+            )
+        )
+        for own, other in (ports, ports[::-1])
+    ]
+    seen = await first.ask(HEAD.replace(b"GET", method))
+    # The last one may be closed before it has read why.
+    assert (seen.status, seen.error) in ((503, "connection_limit_reached"), (502, "connection_terminated"))
+    assert second.proxy.lines.count('"event": "request"') < 32
+    await first.aclose()
+    await second.aclose()
+
+
 async def test_by_several_workers(run: Run, tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "countersign.toml").write_text(
