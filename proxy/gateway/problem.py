@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 
 from proxy.errors import ProxyError
 from proxy.gateway import Answer, RawHeaders, Story
@@ -37,6 +38,7 @@ def problem(error: ProxyError, story: Story) -> Answer:
         "request_id": story.request_id,
     }
     fields: RawHeaders = [
+        (b"Date", formatdate(usegmt=True).encode()),  # RFC 9110, section 6.6.1
         (b"Content-Type", b"application/problem+json"),
         (b"Cache-Control", b"no-store"),
         _POLICY,

@@ -195,7 +195,7 @@ class Connection(RequestHandler):
             intake.leave()
             # Until the rest of the body has come, too, it is no head that comes.
             body.on_eof(self.rest)
-            return (body.is_eof() or await self._swallow(body)) and stays
+            return (body.is_eof() or await self._swallow(body, stays=stays)) and stays
         finally:
             self._body = self._intake = None
 
@@ -236,8 +236,10 @@ class Connection(RequestHandler):
         if self._buffer_paused:
             self._resume_reading_if_drained()
 
-    async def _swallow(self, body: StreamReader) -> bool:
+    async def _swallow(self, body: StreamReader, *, stays: bool) -> bool:
         """Read what is left of a body, for a while: a client that sends does not read; say whether it ended."""
+        if not stays and self.transport is not None:
+            self.transport.write_eof()  # who does read sees that there will be no more
         try:
             async with asyncio.timeout(_LINGER):
                 while not body.is_eof():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -42,7 +43,9 @@ def test_a_problem_says_what_it_is() -> None:
         "route": "github",
         "request_id": told.request_id,
     }
-    assert dict(answer.headers) == {
+    fields = dict(answer.headers)
+    assert parsedate_to_datetime(fields.pop(b"Date").decode())
+    assert fields == {
         b"Content-Type": b"application/problem+json",
         b"Cache-Control": b"no-store",
         b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
