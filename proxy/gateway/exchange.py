@@ -15,6 +15,7 @@ import httpx
 from proxy.clock import Clock
 from proxy.credentials import Scheme
 from proxy.errors import (
+    ConnectionTerminated,
     CountersignError,
     CredentialError,
     ProxyError,
@@ -137,7 +138,8 @@ class Exchange:
     def _is_stale(self, failure: UpstreamError, draft: Draft) -> bool:
         """Whether a kept-alive connection had been closed by the upstream, and another may take over."""
         return (
-            failure.reused
+            isinstance(failure, ConnectionTerminated)  # who only says nothing has not closed it
+            and failure.reused
             and not failure.begun
             and draft.body.replayable
             and (not failure.sent or self._may_repeat(draft))

@@ -324,5 +324,6 @@ class Connection(Wire):
         if self._parser.begun:
             return self._error(ResponseIncomplete, detail)
         if isinstance(exc, ssl.SSLError):
-            return self._error(TlsProtocolError)
+            reason = getattr(exc, "reason", None) or "no reason given"
+            return self._error(TlsProtocolError, f"The upstream ended TLS: {reason}")
         return self._error(ConnectionTerminated)

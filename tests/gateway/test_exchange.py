@@ -25,6 +25,7 @@ from proxy.errors import (
     TokenEndpointDown,
     UpstreamError,
     UpstreamProtocolError,
+    WriteTimeout,
 )
 from proxy.gateway import Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings
@@ -332,6 +333,14 @@ async def test_a_post_is_replaced_only_if_nothing_of_it_was_sent() -> None:
     with pytest.raises(ConnectionTerminated):
         await case.send("POST")
     assert case.sent == 1
+
+
+@pytest.mark.parametrize("kind", [ReadTimeout, WriteTimeout])
+async def test_a_kept_alive_connection_that_is_silent_was_not_closed_and_counts(kind: type[UpstreamError]) -> None:
+    case = Case(*[kind(sent=True, reused=True)] * 50, attempts=2)
+    with pytest.raises(kind):
+        await case.send()
+    assert case.sent == 2
 
 
 async def test_replacing_has_an_end() -> None:
