@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
+from proxy import exposure, layers, places
 from proxy.app import App
 from proxy.config import Settings
 from proxy.errors import CountersignError
@@ -61,6 +63,33 @@ async def _reload_when(wanted: asyncio.Event, app: App) -> None:
         await wanted.wait()
         wanted.clear()
         await app.reload()
+
+
+def exposures(settings: Settings, config: Path | None, *, use_file: bool = True) -> Iterator[str]:
+    """Yield what other users of this machine could change or read that says what this process does.
+
+    Args:
+        settings: what holds.
+        config: the file that was named, None for the one that is found.
+        use_file: whether there is a file.
+
+    """
+    try:
+        file = config or (layers.find() if use_file else None)
+        if file is not None:
+            yield from exposure.of_file(file, named=file.is_absolute() or config is not None)
+        yield from exposure.of_file(Path(".env"), secret=True, named=False)
+        files = [Path(address.removeprefix("unix:")) for address in _listened(settings) if address.startswith("unix:")]
+        if settings.tokens.store in ("file", "keyring"):
+            files.append(settings.tokens.path.expanduser().absolute())
+        for folder in dict.fromkeys(file.parent for file in files):
+            yield from exposure.of_folder(folder)
+    except OSError:
+        return  # whoever needs the file says so
+
+
+def _listened(settings: Settings) -> list[str]:
+    return [address for _, address in places.wanted(settings)]
 
 
 async def warn_of_secrets(settings: Settings, log: Log) -> None:

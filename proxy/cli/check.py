@@ -21,6 +21,7 @@ from proxy.errors import CountersignError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.headers import read
 from proxy.gateway.route import Route
+from proxy.life import exposures
 from proxy.log import Log
 from proxy.mistakes import dotted
 
@@ -68,6 +69,8 @@ def command(config: Path | None, live: bool, as_json: bool) -> None:
         click.echo(json.dumps({"routes": [asdict(row) for row in rows], "secrets": missing}, indent=2))
     else:
         click.echo(table(rows))
+    for text in exposures(settings, config):
+        click.echo(f"warning: {text}", err=True)
     for text in missing:
         click.echo(f"error: {text}", err=True)
     sys.exit(1 if missing or not all(row.ok for row in rows) else 0)

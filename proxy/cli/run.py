@@ -19,7 +19,7 @@ from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.layers import Table
-from proxy.life import serve_until_signal, to_the_end, warn_of_secrets
+from proxy.life import exposures, serve_until_signal, to_the_end, warn_of_secrets
 from proxy.lines import say, stderr
 from proxy.listeners import kind
 from proxy.log import Format, Log
@@ -134,6 +134,8 @@ def command(
 
     log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log)
     settings = reread()
+    for text in exposures(settings, config, use_file=to is None):
+        log.warning(text)
     if settings.server.workers == 1:
         run_loop(to_the_end(serve(App(settings, log, reread=reread), log)))
     else:

@@ -1,0 +1,155 @@
+"""Another user of the machine as the neighbour: what is ours can neither be read nor called."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import StoreError
+from proxy.stores import Setup, Token
+from proxy.stores.file import FileStore
+from tests.conftest import Start
+from tests.journeys.conftest import BEARER, Build
+from tests.journeys.processes import Held, Run
+from tests.journeys.wires import Api
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+NOBODY = 65534
+SECRET = "canary-of-the-store"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that everybody may look into, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def says(script: str, *arguments: object, user: int | None = NOBODY) -> tuple[int, str]:
+    """Exit code and output of a shell script that another user runs."""
+    command = ("/bin/sh", "-c", script, "sh", *map(str, arguments))
+    more = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=20, **more)  # type: ignore[call-overload]  # of them no combination is typed
+    return done.returncode, done.stdout + done.stderr
+
+
+async def asked(script: str, *arguments: object, user: int | None = NOBODY) -> tuple[int, str]:
+    return await asyncio.to_thread(says, script, *arguments, user=user)
+
+
+async def test_a_unix_socket_refuses_them(start: Start, api: Api, folder: Path) -> None:
+    listen = [f"unix:{folder}/own.sock"]
+    await start({"server": {"listen": listen}, "routes": {"api": {"upstream": api.url, "credential": BEARER}}})
+    call = 'curl -sS --max-time 10 --unix-socket "$1" http://localhost/x'
+    code, text = await asked(call, folder / "own.sock")
+    assert code != 0
+    assert "ok" not in text.split()
+    assert api.heard == b""
+    assert await asked(call, folder / "own.sock", user=None) == (0, "ok")
+
+
+async def test_the_token_store_cant_be_read(folder: Path) -> None:
+    path = folder / "tokens.json"
+    path.write_text("damaged")
+    path.chmod(0o600)
+    mask = os.umask(0)
+    store = FileStore(Setup(path))
+    try:
+        async with store.lock("a"):
+            await store.save("a", Token(SECRET, None))
+    finally:
+        os.umask(mask)
+        await store.aclose()
+    files = sorted(folder.iterdir())
+    assert {"tokens.json", "tokens.json.damaged-1"} < {file.name for file in files}
+    for file in files:
+        assert (await asked('cat "$1"', file))[0] != 0, file
+        assert (await asked('echo x >> "$1"', file))[0] != 0, file
+    assert SECRET in (await asked('cat "$1"', path, user=None))[1]
+
+
+async def test_a_token_store_that_they_have_put_there_is_refused(folder: Path) -> None:
+    folder.chmod(0o777)
+    path = folder / "tokens.json"
+    assert (await asked('umask 077; echo "{}" > "$1"', path))[0] == 0
+    store = FileStore(Setup(path))
+    with pytest.raises(StoreError, match="belongs to another user"):
+        await store.load("a")
+    path.unlink()
+    mine = folder / "precious"
+    mine.write_text("precious")
+    for lock in ("tokens.json.lock", store._lock_path("a").name):
+        assert (await asked('ln -s precious "$1"', folder / lock))[0] == 0
+    with pytest.raises(StoreError):
+        await store.save("a", Token(SECRET, None))
+    with pytest.raises(StoreError):
+        async with store.lock("a"):
+            pass
+    assert mine.read_text() == "precious"
+    await store.aclose()
+
+
+def kept(folder: Path) -> list[Path]:
+    """What this process has open in a folder."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.append(descriptor.readlink())
+    return [file for file in found if file.is_relative_to(folder)]
+
+
+async def test_a_body_that_is_kept_has_no_name(build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    held = Held()
+    house = await build(held, limits={"replay_memory": 1024})
+    client = await house.connect()
+    await client.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000)
+    await house.api.came(lambda: house.api.messages)
+    assert len(kept(folder)) == 1
+    assert list(folder.iterdir()) == []
+    held.go_on.set()
+    assert (await client.answer()).status == 200
+
+
+async def test_the_process_can_t_be_looked_into(run: Run, api: Api) -> None:
+    process = await run(
+        "run", "--to", api.url, "--bearer", "env:TOKEN", "--listen", "127.0.0.1:0", env={"TOKEN": SECRET}
+    )
+    await process.port()
+    pid = process.process.pid
+    for name in ("environ", "mem", "maps", "fd/0"):
+        code, text = await asked('cat "/proc/$1/$2"', pid, name)
+        assert code != 0
+        assert SECRET not in text
+    assert (await asked('kill -HUP "$1"', pid))[0] != 0
+    assert (await process.ask()).status == 200
+
+
+async def test_what_they_could_change_is_told(run: Run, api: Api, folder: Path) -> None:
+    file = folder / "countersign.toml"
+    file.write_text(
+        f'[routes.api]\nupstream = "{api.url}"\n[tokens]\npath = "{folder}/state/tokens.json"\n'
+        f'[server]\nlisten = ["127.0.0.1:0", "unix:{folder}/run/own.sock"]\n'
+    )
+    file.chmod(0o646)
+    told = [f"{file} can be changed by every user"]
+    for name in ("state", "run"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
+        told.append(f"files in {folder}/{name} can be exchanged by every user")
+    check = await run("check", "--config", str(file))
+    assert await check.ends() == 0
+    serving = await run("run", "--config", str(file))
+    await serving.port()
+    for text in told:
+        assert text in check.said
+        assert text in serving.said
