@@ -6,7 +6,7 @@ BIN    := .venv/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint schema bench soak clean
+.PHONY: help run test lint schema bench soak fuzz clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,8 +35,11 @@ bench: .venv/core  ## side by side with other proxies, see docs/development.md
 soak: .venv/test  ## ten minutes of everything at once, see docs/reliability.md
 	$(BIN)/python -m bench.soak $(ARGS)
 
+fuzz: .venv/fuzz  ## a million inputs for what parses, see docs/development.md
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 clean:  ## remove what these commands made
-	rm -rf .venv .bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp
+	rm -rf .venv .bench .fuzz dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* config/*.tmp
 	find proxy tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- the environment; each file says that a step is done
@@ -55,4 +58,8 @@ clean:  ## remove what these commands made
 
 .venv/test: .venv/core pyproject.toml
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+.venv/fuzz: .venv/test pyproject.toml
+	$(BIN)/python -m pip install --quiet --group fuzz
 	@touch $@

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
+        case_sensitive=True,  # else [Server] beside [server] is taken for it, or ignored without a word
         hide_input_in_errors=True,
         title="countersign.toml",
     )

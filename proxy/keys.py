@@ -162,7 +162,7 @@ def _from_jwk(text: str) -> tuple[Any, str | None, str | None]:  # Any: one of c
     try:
         told = json.loads(text)
         made = jwt.PyJWK(told)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # raised outside: a JSONDecodeError has the whole text on it
     if made is None:
         raise SecretError(f"the key is no JWK; {RIGHT}")

@@ -30,11 +30,15 @@ Event = MutableMapping[str, Any]  # Any: structlog's type
 _SUSPECT = re.compile(r"[\s?=@]")  # what holds none of these is a word
 _QUERY = re.compile(r"\?[^\s\"'<>]+")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+# Names are searched for where a word begins only: else a long one would be read to its end for each of its letters.
 _FIELD = re.compile(
-    r"\b((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:key|token|secret))(\W?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE
+    r"(\b(?:proxy-)?authorization|\b(?:set-)?cookie|(?<![\w-])x-[\w-]*(?:key|token|secret))(\W?\s*[:=]\s*)[^\r\n]+",
+    re.IGNORECASE,
 )
-_PAIR = re.compile(r"([\w-]*(?:token|secret|password|passwd|api_?key|signature))=[^\s\"',;&]+", re.IGNORECASE)
-_JSON = re.compile(r"([\w-]*(?:token|secret|password|api_?key|signature)[\"']\s*:\s*[\"'])[^\"']+", re.IGNORECASE)
+_PAIR = re.compile(r"(?<![\w-])([\w-]*(?:token|secret|password|passwd|api_?key|signature))=[^\s\"',;&]+", re.IGNORECASE)
+_JSON = re.compile(
+    r"(?<![\w-])([\w-]*(?:token|secret|password|api_?key|signature)[\"']\s*:\s*[\"'])[^\"']+", re.IGNORECASE
+)
 # Not in "the token endpoint" and the like.
 _CREDENTIAL = re.compile(
     r"\b(Bearer|Basic|Digest|Token)\s+(?!(?:tokens?|endpoints?|stores?|renewals?|requests?|is|was|has|for|from|of|or|and)\b)"

@@ -692,3 +692,10 @@ def test_the_proxys_own_variables_are_kept_from_programs(monkeypatch: pytest.Mon
     load(overrides=table, use_file=False)
     assert not set(own) & environment.for_programs().keys()
     assert environment.for_programs()["API_TOKEN"]
+
+
+@pytest.mark.parametrize("section", ["Server", "tOkens", "ROUTES"])
+def test_a_section_in_another_case_is_unknown_and_never_left_out_silently(told: Told, section: str) -> None:
+    for text in (f"{BASE}[{section}]\nx = 1\n", f"{BASE}[{section}.a]\n"):
+        assert told(text) == [f"{section}: unknown key; right would be {section.lower()}"]
+    assert f"{section}: unknown key; right would be {section.lower()}" in told(f"[{section}.a]\n")

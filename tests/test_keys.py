@@ -129,6 +129,7 @@ WRONG = {
     "dsa": (pem(dsa.generate_private_key(1024)), "of a kind that signs no JWT"),
     "koblitz": (pem(ec.generate_private_key(ec.SECP256K1())), "of a kind that signs no JWT"),
     "weak": (pem(rsa.generate_private_key(65537, 1024)), "has 1024 bits; right would be at least 2048"),
+    "bottomless jwk": ('{"canary-x": ' + "[" * 100_000, "is no JWK"),
     "torn jwk": ('{"kty": "EC", "d": "canary-x"', "is no JWK"),
     "jwk of nothing": ('{"d": "canary-x"}', "is no JWK"),
     "jwk of another kind": ('{"kty": "canary-x"}', "is no JWK"),

@@ -173,6 +173,36 @@ def test_texts_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "x-",
+        "a",
+        "-",
+        "token",
+        "x-key",
+        "authorization",
+        "cookie:",
+        "Bearer ",
+        "Basic\t\t",
+        "://a",
+        "= ",
+        "?",
+        "'",
+        "token'",
+    ],
+)
+def test_no_path_is_long_enough_to_keep_the_masking_busy(word: str) -> None:
+    text = (word * 1024)[:1023]
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        for end in ("", "=", "'"):
+            mask(text + end)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.03  # some took a quarter of a second
+
+
 @pytest.mark.parametrize("form", ["json", "human"])
 def test_every_text_of_a_line_is_masked(form: Format) -> None:
     bad = f"https://u:{CANARY}@h/?{CANARY}"

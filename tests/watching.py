@@ -68,7 +68,7 @@ def parts(value: str) -> Iterator[str]:
     if value.startswith(("{", "[")):
         try:
             table = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             table = None
         if isinstance(table, dict) and "kty" in table:
             yield from (str(table[name]) for name in _PRIVATE if name in table)

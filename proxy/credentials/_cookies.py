@@ -134,11 +134,13 @@ def with_cookies(theirs: bytes, ours: Iterable[tuple[str, str]]) -> bytes:
     Of the same name there is only ours, however the client wrote it.
     """
     ours = list(ours)
-    names = {name for name, _ in ours}
+    names = {each for name, _ in ours for each in (name, unquote_plus(name))}
     pairs = [pair.strip(b" \t") for pair in theirs.split(b";")]
-    left = [pair for pair in pairs if pair and _name(pair) not in names]
+    left = [pair for pair in pairs if pair and names.isdisjoint(_names(pair))]
     return b"; ".join([*left, *(f"{name}={value}".encode("latin-1") for name, value in ours)])
 
 
-def _name(pair: bytes) -> str:
-    return unquote_plus(pair.partition(b"=")[0].strip().decode("latin-1"))
+def _names(pair: bytes) -> tuple[str, str]:
+    """How servers may read its name: as it is, or decoded."""
+    name = pair.partition(b"=")[0].strip().decode("latin-1")
+    return name, unquote_plus(name)

@@ -35,6 +35,7 @@ class RouteTable:
                 self._by_upstream.setdefault(upstream.plain_authority, []).append(route)
         for routes_there in self._by_upstream.values():
             routes_there.sort(key=lambda route: -len(route.exchange.upstream.base))
+        self._longest = max((len(route.prefix) for route in self.routes), default=0)
         self._has_hosts = any(host is not None for _, host in self._by_place)
         self._own_entrances = frozenset(listen for listen, _ in self._by_place if listen is not None)
 
@@ -53,10 +54,21 @@ class RouteTable:
         for key in ((listen, host), (listen, None)) if host is not None else ((listen, None),):
             prefixes = self._by_place.get(key)
             if prefixes is not None:
-                route = _longest(prefixes, admitted.path)
+                route = self._nearest(prefixes, admitted.path)
                 if route is not None:
                     return route
         raise NoRoute("no route matches this path; the status page and `countersign check` list them")
+
+    def _nearest(self, prefixes: _Prefixes, path: bytes) -> Route | None:
+        end = len(path)
+        if end > self._longest:  # else a path of thousands of slashes would be cut at each of them
+            end = path.rfind(b"/", 0, self._longest + 1)
+        while end > 0:
+            route = prefixes.get(path[:end])
+            if route is not None:
+                return route
+            end = path.rfind(b"/", 0, end)
+        return prefixes.get(b"")
 
     def _named(self, listen: str | None, authority: bytes, path: bytes) -> Route:
         """Return the route to an upstream that an absolute-form target names, whatever its scheme."""
@@ -66,13 +78,3 @@ class RouteTable:
                 if route.settings.listen == listen and (path == base or path.startswith(base + b"/")):
                     return route
         raise NoRoute("no route leads to this upstream; the proxy serves only the upstreams of its routes")
-
-
-def _longest(prefixes: _Prefixes, path: bytes) -> Route | None:
-    end = len(path)
-    while end > 0:
-        route = prefixes.get(path[:end])
-        if route is not None:
-            return route
-        end = path.rfind(b"/", 0, end)
-    return prefixes.get(b"")

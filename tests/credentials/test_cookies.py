@@ -129,6 +129,11 @@ def test_ours_stand_beside_the_clients(theirs: bytes, sent: bytes) -> None:
     assert with_cookies(theirs, [("sid", "x")]) == sent
 
 
+@pytest.mark.parametrize("theirs", [b"s%69d=theirs", b"sid=theirs", b"%73id=theirs"])
+def test_a_name_with_an_escape_in_it_is_ours_however_it_is_read(theirs: bytes) -> None:
+    assert with_cookies(theirs, [("s%69d", "x")]) == b"s%69d=x"
+
+
 @given(st.text(st.characters(max_codepoint=255), max_size=100))
 def test_whatever_comes_is_read_or_ignored(text: str) -> None:
     found = cookie(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -194,3 +196,19 @@ def test_a_look_up_costs_as_much_with_many_routes() -> None:
     assert found(routes, "/r499/x") == "r499"
     assert found(routes, "/" + "x/" * 1000) is None
     assert len(routes.routes) == 500
+
+
+@pytest.mark.parametrize("prefixes", [["", "/a", "/a/b", "/ab/c"], ["/a/b"], [""], ["/abc", "/a"]])
+def test_the_longest_prefix_of_whole_segments_wins_by_definition(prefixes: list[str]) -> None:
+    routes = table(**{f"r{at}": {"prefix": prefix} for at, prefix in enumerate(prefixes)})
+    for path in map("/".join, product(["", "a", "b", "ab", "abc", "c"], repeat=4)):
+        below = [prefix for prefix in prefixes if path == prefix or path.startswith(f"{prefix}/") or not prefix]
+        wanted = f"r{prefixes.index(max(below, key=len))}" if below else None
+        assert found(routes, path) == wanted
+
+
+def test_no_path_has_slashes_enough_to_keep_it_busy() -> None:
+    routes = table(a={"prefix": "/a"}, b={"prefix": "/b/c"})
+    began = time.process_time()
+    assert found(routes, "/a" + "/" * 32_000) == "a"
+    assert time.process_time() - began < 0.02
