@@ -109,3 +109,10 @@ def test_links_between_the_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_tests_that_the_pages_name_are_there() -> None:
+    named = re.findall(r"\b(tests/[\w/]+\.py)", "".join(page.read_text() for page in PAGES))
+    named += [f"tests/{name}" for name in re.findall(r"`([\w/]+\.py)`", text("docs/security.md"))]
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -135,6 +135,16 @@ async def test_who_types_the_address_is_served(build: Build, page: Page) -> None
     assert {message.get("Authorization") for message in house.api.messages} == {f"Bearer {TOKEN}".encode()}
 
 
+async def test_pages_of_one_routes_api_are_strangers_to_a_route_with_another_host(
+    start: Start, page: Page, site: Api, api: Api
+) -> None:
+    routes = {name: {"host": f"{name}.localhost", "upstream": to.url} for name, to in (("wiki", site), ("other", api))}
+    port = (await start({"routes": routes})).port
+    await page.open(f"http://wiki.localhost:{port}/")
+    assert await page.run(attempts(f"http://other.localhost:{port}")) == {}
+    assert api.heard == b""
+
+
 async def test_a_page_of_an_allowed_origin_works(build: Build, page: Page, site: Api) -> None:
     origin = f"http://app.example:{site.port}"
     house = await build(server={"allowed_origins": [origin]})

@@ -7,7 +7,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from proxy.errors import StoreError
 from proxy.stores import Setup, Token
 from proxy.stores.file import FileStore
 from tests.conftest import Start
-from tests.journeys.conftest import BEARER, Build
-from tests.journeys.processes import Held, Run
+from tests.journeys.conftest import BEARER
+from tests.journeys.processes import Run
 from tests.journeys.wires import Api
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -96,28 +95,6 @@ async def test_a_token_store_that_they_have_put_there_is_refused(folder: Path) -
             pass
     assert mine.read_text() == "precious"
     await store.aclose()
-
-
-def kept(folder: Path) -> list[Path]:
-    """What this process has open in a folder."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the listing itself
-            found.append(descriptor.readlink())
-    return [file for file in found if file.is_relative_to(folder)]
-
-
-async def test_a_body_that_is_kept_has_no_name(build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    held = Held()
-    house = await build(held, limits={"replay_memory": 1024})
-    client = await house.connect()
-    await client.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000)
-    await house.api.came(lambda: house.api.messages)
-    assert len(kept(folder)) == 1
-    assert list(folder.iterdir()) == []
-    held.go_on.set()
-    assert (await client.answer()).status == 200
 
 
 async def test_the_process_can_t_be_looked_into(run: Run, api: Api) -> None:
