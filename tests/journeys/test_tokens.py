@@ -70,6 +70,29 @@ async def test_one_that_is_too_long_is_431(house: House) -> None:
     quiet(house, answer.raw + answer.body)
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((), 407),
+        ((b"X-Countersign-Token: " + RIGHT, b"Origin: http://evil.example"), 403),
+        ((b"X-Countersign-Token: " + RIGHT, b"Sec-Fetch-Site: cross-site", b"Content-Type: text/plain"), 403),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 1 << 20])
+async def test_what_a_refused_body_says_is_no_request(
+    house: House, lines: tuple[bytes, ...], status: int, size: int
+) -> None:
+    """As a form of a page could send it, to speak for itself."""
+    body = b"x" * size + get(b"/inner", b"localhost", b"X-Countersign-Token: " + RIGHT)
+    request = get(b"/x", b"localhost", b"Content-Length: %d" % len(body), *lines).replace(b"GET", b"POST", 1)
+    client = await house.connect()
+    await client.send(request + body)
+    assert (await client.answer()).status == status
+    await client.send(get(b"/next", b"localhost"))
+    assert (await client.answer()).status == 407
+    assert house.api.heard == b""
+
+
 # -- the admin listener ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from proxy.errors import LoopDetected
 from proxy.transport.own import OwnAddresses
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 
 
 @contextmanager
@@ -31,27 +34,28 @@ def leads_back(own: OwnAddresses, host: str, port: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("own", "host", "loop"),
+    ("own", "host"),
     [
-        ("127.0.0.1", "127.0.0.1", True),
-        ("127.0.0.1", "0.0.0.0", True),
-        ("127.0.0.1", "::ffff:127.0.0.1", True),
-        ("127.0.0.2", "127.0.0.2", True),
-        ("0.0.0.0", "127.0.0.1", True),
-        ("0.0.0.0", "127.9.9.9", True),
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+        pytest.param("127.0.0.2", "127.0.0.2", marks=LINUX),
+        ("0.0.0.0", "127.0.0.1"),
+        pytest.param("0.0.0.0", "127.9.9.9", marks=LINUX),
     ],
 )
-def test_what_leads_back(own: str, host: str, loop: bool) -> None:
+def test_what_leads_back(own: str, host: str) -> None:
     addresses = OwnAddresses()
     with listening(own) as sock:
         port = sock.getsockname()[1]
         assert not leads_back(addresses, host, port)
         addresses.are([sock])
-        assert leads_back(addresses, host, port) is loop
+        assert leads_back(addresses, host, port)
         addresses.are([])
         assert not leads_back(addresses, host, port)
 
 
+@LINUX
 def test_the_same_port_of_another_address_does_not() -> None:
     addresses = OwnAddresses()
     with listening("127.0.0.1") as own, listening("127.0.0.2", own.getsockname()[1]) as other:
