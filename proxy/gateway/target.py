@@ -70,7 +70,8 @@ def _has_dot_segment(path: bytes) -> bool:
         # Full-width dots and the like become plain ones where names are normalised.
         text = normalize("NFKC", text)
     segments = _SEPARATOR.split(_REMOVED.sub("", text))
-    return any(_CUT.sub("", segment).strip(_PADDING) in (".", "..") for segment in segments)
+    # Padding first: a NUL may be overlooked as well as end the segment.
+    return any(_CUT.sub("", segment.lstrip(_PADDING)).rstrip(_PADDING) in (".", "..") for segment in segments)
 
 
 def _plain(match: re.Match[bytes]) -> bytes:

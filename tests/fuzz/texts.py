@@ -9,17 +9,23 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from proxy import environment
 from proxy.cli.run import reference, settings_of_flags
+from proxy.clock import Clock
 from proxy.config import Settings, load
+from proxy.credentials import Context
 from proxy.credentials._template import Template
+from proxy.credentials.hmac import Hmac
 from proxy.credentials.session import Session
-from proxy.errors import ConfigError, Denied
+from proxy.errors import ConfigError, CredentialError, Denied, MalformedRequest
 from proxy.gateway.policy import Policy, Rule
+from proxy.gateway.target import check_bytes
 from proxy.values import parse_duration, parse_size
 from tests.fuzz import room, target
+from tests.fuzz.fields import LOOP, is_field
 
 CANARY = "c4n4ry"
 CONFIG = b"""[server]
@@ -129,6 +135,7 @@ def template(data: bytes) -> None:
     assert made.render(values) == again.encode()
 
 
+CONTEXT = Context("x", None, None, Clock())  # type: ignore[arg-type]  # it builds no other, and has no tokens
 RULES = TypeAdapter(tuple[Rule, ...])
 
 
@@ -207,3 +214,34 @@ def login_json(data: bytes) -> None:
         assert CANARY not in str(failure)
         return
     assert CANARY not in repr(made)
+
+
+@target(
+    b"{method}{target}{timestamp}{body}\n{key_id}:{signature}\n/x?a=1",
+    b"{sorted_query}|{header:X-A}|{nonce}\nx\n/x?b&a=%20;c",
+    words=[b"{secret}", b"{body_hash}", b"{path}", b"{query}", b"{host}", b"{content_type}",
+           b"{header:Cookie}", b"\n", b"&", b"=", b"%"],
+)  # fmt: skip
+def signature(data: bytes) -> None:
+    string, placed, path = (*data.split(b"\n", 2), b"", b"")[:3]
+    headers = {"X-Signature": "{signature}", "X-Made": placed.decode("utf-8", "replace")}
+    table = {"type": "hmac", "secret": CANARY, "key_id": "k", "string_to_sign": string.decode("utf-8", "replace")}
+    try:
+        check_bytes(b"/" + path)
+        settings = Hmac.model_validate(
+            {**table, "headers": headers, "query": {"sig": "{signature}", "t": "{timestamp}"}}
+        )
+    except (ValidationError, MalformedRequest) as failure:
+        assert CANARY not in str(failure)
+        return
+    fields = [(b"X-A", b"\xff"), (b"Cookie", b"a=b")]
+    request = httpx.Request("GET", "http://a/", headers=fields, extensions={"target": b"/" + path}, content=b"body")
+    scheme = settings.build(CONTEXT)
+    try:
+        LOOP.run_until_complete(scheme.apply(request))
+    except CredentialError as failure:
+        assert CANARY not in str(failure)
+        return
+    check_bytes(request.extensions["target"])
+    assert all(is_field(value) for _, value in request.headers.raw)
+    assert re.search(rb"[?&;]t=[^&]*&sig=[0-9a-f]{64}$", request.extensions["target"])

@@ -19,6 +19,7 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._format import DamagedError, decode, encode
 from proxy.tokens.callback import judge
 from proxy.tokens.endpoint import Reply, TokenEndpoint, _object
+from proxy.tokens.settings import check_url
 from tests.fuzz import room, target
 from tests.fuzz.fields import LOOP, NOW, is_field
 
@@ -169,3 +170,21 @@ def picked_secret(data: bytes) -> None:
             )
             continue
         assert is_field(value.encode())
+
+
+@target(
+    b"https://login.example.com/token?x=y", b"http://127.0.0.1:1/", b"https://[::1]:8443/t", b"https://\xc3\xbc.example/",
+    words=[b"https://", b"http://", b":", b"@", b"/", b"?", b"#", b"[", b"]", b"xn--", b"%",
+           b"65536", b"\xe2\x80\x8b", b".."],
+)  # fmt: skip
+def endpoint_url(data: bytes) -> None:
+    for text in (data.decode("utf-8", "replace"), f"https://{data.decode('utf-8', 'replace')}/"):
+        try:
+            check_url("it", text, insecure=True)
+        except ValueError as failure:
+            assert len(str(failure)) < 200
+            continue
+        url = httpx.URL(text)
+        assert url.scheme in ("http", "https")
+        assert url.host
+        assert is_field(url.netloc + url.raw_path)
