@@ -234,11 +234,14 @@ class App:
             settings = self._reread()
             opened = places.bind(place for place in places.wanted(settings) if place not in self._listeners)
             change = await self.stage(settings)
-        except CountersignError as failure:
+        except Exception as failure:  # noqa: BLE001  # whatever it was: who serves goes on, and heeds the next signal
             for listener in opened.values():
                 listener.close()
-            self.tell_of_reload(f"failed: {failure}")
-            self.log.error(f"reload failed, the old configuration goes on: {failure}")  # noqa: G004  # takes texts
+            told = str(failure) if isinstance(failure, CountersignError) else f"failed with {type(failure).__name__}"
+            if not isinstance(failure, CountersignError):
+                self.log.defect(failure)
+            self.tell_of_reload(f"failed: {told}")
+            self.log.error(f"reload failed, the old configuration goes on: {told}")  # noqa: G004  # takes texts
         else:
             await self.take_over(change, opened)
             self.tell_of_reload("done")

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.app import App
 from proxy.config import Settings, load
-from proxy.errors import ConfigError, CountersignError
+from proxy.errors import ConfigError
 from proxy.listeners import ListenError
 from proxy.log import Log
 from tests.conftest import Start
@@ -83,12 +83,12 @@ class Reloading:
     """An app whose configuration is what `next` says."""
 
     def __init__(self, first: Settings) -> None:
-        self.next: Settings | CountersignError = first
+        self.next: Settings | Exception = first
         self.lines = io.StringIO()
         self.app = App(first, Log(self.lines, "json"), reread=self._reread)
 
     def _reread(self) -> Settings:
-        if isinstance(self.next, CountersignError):
+        if isinstance(self.next, Exception):
             raise self.next
         return self.next
 
@@ -109,6 +109,21 @@ async def test_a_reload_takes_over_routes_and_listeners(tmp_path: Path) -> None:
         assert not socket.exists()
         await case.app.aclose()
     assert "reloaded" in case.lines.getvalue()
+
+
+async def test_a_reload_that_fails_as_nobody_expected_is_not_the_last_one() -> None:
+    async with raw_server(named) as port:
+        case = Reloading(settings(f"http://127.0.0.1:{port}"))
+        await case.app.start()
+        case.next = RuntimeError("canary")
+        await case.app.reload()
+        assert (await get(case.app.addresses[0])).text == "ok"
+        case.next = settings(f"http://127.0.0.1:{port}")
+        await case.app.reload()
+        await case.app.aclose()
+    said = case.lines.getvalue()
+    assert "canary" not in said
+    assert said.index("failed with RuntimeError") < said.index("reloaded")
 
 
 async def test_a_broken_configuration_leaves_the_old_one_serving() -> None:
