@@ -12,7 +12,7 @@ from pydantic import PrivateAttr
 from proxy.errors import SecretError
 from proxy.secrets import Source
 
-_WRITTEN = 0.5  # seconds that a file may be empty while somebody writes it in place
+_WRITTEN = 1.0  # seconds that a file may be empty while somebody writes it in place
 _PAUSE = 0.01  # seconds
 
 

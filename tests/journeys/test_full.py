@@ -59,6 +59,28 @@ async def test_a_log_that_is_not_read_lets_nobody_wait(run: Run, api: Api) -> No
         assert (await client.answer()).status == 200
 
 
+# -- descriptors ---------------------------------------------------------------------------------------
+
+
+@linux
+async def test_out_of_descriptors_it_accepts_again_as_soon_as_there_are_some(run: Run, api: Api) -> None:
+    process = await run(*run_to(api), env={"TOKEN": "x"}, shell='ulimit -n 60; exec "$0" "$@"')
+    port = await process.port()
+    crowd = []
+    for _ in range(80):
+        crowd.append(await process.connect(port))
+        await crowd[-1].send(HEAD[:20])
+    for line in crowd:
+        line.reset()
+    answered = False
+    async with asyncio.timeout(PATIENCE):
+        while not answered:
+            with suppress(asyncio.IncompleteReadError):  # that of a crowd that has not been seen to leave yet
+                answered = (await process.ask(port=port)).status == 200
+    process.signal(signal.SIGTERM)
+    assert await process.ends() == 0
+
+
 # -- the token store -----------------------------------------------------------------------------------
 
 
