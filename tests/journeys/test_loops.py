@@ -199,18 +199,18 @@ async def test_a_circle_of_two_proxies_ends_with_the_connections(start: Start, m
 
 
 async def test_by_several_workers(run: Run, tmp_path: Path) -> None:
-    port = free_port()
-    (tmp_path / "countersign.toml").write_text(
-        f"""
-        server = {{ listen = ["127.0.0.1:{port}"], workers = 2 }}
-        tokens = {{ store = "memory" }}
-        routes.a = {{ prefix = "/0", upstream = "http://127.0.0.1:{port}" }}
-        routes.b = {{ prefix = "/1", upstream = "http://127.1:{port}", insecure = true }}
-        routes.c = {{ prefix = "/2", upstream = "http://localhost:{port}" }}
-        """
-    )
-    process = await run("run")
+    port, admin = free_port(), free_port()
+    upstreams = [
+        f"http://127.0.0.1:{port}", f"http://127.1:{port}", f"http://localhost:{admin}", f"unix:{tmp_path}/own.sock"
+    ]  # fmt: skip
+    routes = [
+        f'routes.r{at} = {{ prefix = "/{at}", upstream = "{upstream}", insecure = true }}'
+        for at, upstream in enumerate(upstreams)
+    ]
+    server = f'server = {{ listen = ["127.0.0.1:{port}", "unix:{tmp_path}/own.sock"], workers = 2 }}'
+    (tmp_path / "countersign.toml").write_text("\n".join([server, 'tokens = { store = "memory" }', *routes]))
+    process = await run("run", env={"COUNTERSIGN_SERVER__ADMIN": f"127.0.0.1:{admin}"})
     await process.port()
-    for at in (0, 1, 2) * 2:
+    for at in [*range(len(upstreams))] * 2:
         seen = await process.ask(HEAD.replace(b"/x", b"/%d/x" % at), port)
-        assert (seen.status, seen.error) == (508, "proxy_loop_detected")
+        assert (seen.status, seen.error) == (508, "proxy_loop_detected"), upstreams[at]
