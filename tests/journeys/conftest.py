@@ -124,19 +124,23 @@ async def house(build: Build) -> House:
 
 
 @pytest.fixture
-async def run(tmp_path: Path) -> AsyncIterator[Run]:
+async def run(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     """Run commands: ``await run("run", "--to", …, env={…})``; they end with the test.
+
+    Their coverage is measured where the test's module says ``MEASURED = True``: it doubles the time of a start.
 
     With ``program``, that is the command, in Python. With ``shell``, that is what starts the command, which it has
     as ``"$0" "$@"``.
     """
     processes: list[Process] = []
+    measured = getattr(request.module, "MEASURED", False)
 
     async def ran(*arguments: str, env: dict[str, str] | None = None, shell: str = "", program: str = "") -> Process:
         for name, value in (env or {}).items():
             if not name.startswith("COUNTERSIGN_SERVER") and "/" not in value:
                 watch.know(value)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERSIGN_")}
+        dropped = "COUNTERSIGN_" if measured else ("COUNTERSIGN_", "COVERAGE_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         made = await asyncio.create_subprocess_exec(
             *(("bash", "-c", shell) if shell else ()),
             *(sys.executable, *(("-c", program) if program else ("-m", "proxy")), *arguments),

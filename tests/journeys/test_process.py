@@ -14,6 +14,8 @@ import pytest
 from tests.journeys.processes import CANARY, TOKEN, Held, Run, page, run_to
 from tests.journeys.wires import HEAD, OK, PATIENCE, Api, Line, answer, closing
 
+MEASURED = True
+
 # -- life and death ------------------------------------------------------------------------------------
 
 

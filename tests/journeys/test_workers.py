@@ -20,6 +20,8 @@ import pytest
 from tests.journeys.processes import CANARY, TOKEN, Held, Process, Run, page, run_to
 from tests.journeys.wires import HEAD, PATIENCE, Api, Line
 
+MEASURED = True
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 TWO = {**TOKEN, "COUNTERSIGN_SERVER__WORKERS": "2"}
