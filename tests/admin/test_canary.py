@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
+from tests.watching import shown
 
 from .conftest import TOKEN, Admin, call
 
 SECRETS = {
     kind: f"c4n4ry/{kind}+&?s3cr3t" for kind in ("literal", "env", "file", "command", "json", "query", "cookie", "hmac")
 }
-
-
-def forms(secret: str) -> set[str]:
-    raw = secret.encode()
-    found = {secret, raw.hex(), quote(secret, safe=""), quote(secret), b64encode(raw).decode().rstrip("=")}
-    found |= {urlsafe_b64encode(raw).decode().rstrip("="), b64encode(b"u:" + raw).decode().rstrip("=")}
-    return found | {form.upper() for form in found if form == raw.hex()}
 
 
 async def test_no_secret_shows(admin: Admin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,5 +57,4 @@ async def test_no_secret_shows(admin: Admin, monkeypatch: pytest.MonkeyPatch, tm
     assert len([text for text in seen if text]) > 20
     everything = "\n".join([*seen, running.lines, repr(running.app.settings)])
     assert len(re.findall('"event": "request"', running.lines)) == 3 * len(named)
-    for secret in (*SECRETS.values(), TOKEN):
-        assert [form for form in forms(secret) if form in everything] == []
+    assert shown(everything, {*SECRETS.values(), TOKEN}) is None

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-ROOM = Path(".fuzz")
+ROOM = Path.cwd() / ".fuzz"  # a target may go elsewhere
 MILLION = 1_000_000
 SLOWEST = 10  # seconds for one input
 LARGEST = 4096  # bytes of one
