@@ -200,9 +200,10 @@ async def test_beyond_loopback_it_wants_a_token_of_its_clients(run: Run, api: Ap
 # -- secrets -------------------------------------------------------------------------------------------
 
 
-async def test_a_secret_shows_nowhere(run: Run, api: Api) -> None:
+@pytest.mark.parametrize("debug", ["", "1"])
+async def test_a_secret_shows_nowhere(run: Run, api: Api, debug: str) -> None:
     api.script = [OK, answer(401, b""), answer(500, b""), closing()]
-    env = {**TOKEN, "COUNTERSIGN_RETRY__ATTEMPTS": "1"}
+    env = {**TOKEN, "COUNTERSIGN_RETRY__ATTEMPTS": "1", "PYTHONASYNCIODEBUG": debug, "PYTHONDEVMODE": debug}
     process = await run(*run_to(api), env=env)
     port = await process.port()
     assert api.url in process.said or await process.says(api.url)

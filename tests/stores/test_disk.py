@@ -30,6 +30,21 @@ def test_a_file_is_made_for_its_owner_only_and_replaced_whole(path: Path) -> Non
     assert names(path) == {path.name}
 
 
+def test_what_a_crash_would_leave_is_for_its_owner_only_whatever_the_umask(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: modes.append(os.fstat(descriptor).st_mode))
+    before = os.umask(0)
+    try:
+        _disk.replace(path, b"content")
+        _disk.set_aside(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(modes[0]) == 0o600
+    assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o600}
+
+
 def test_it_is_synced_before_its_name_and_its_folder_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, replace = os.fsync, Path.replace
