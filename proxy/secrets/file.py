@@ -12,7 +12,7 @@ from pydantic import PrivateAttr
 from proxy.errors import SecretError
 from proxy.secrets import Source
 
-_WRITTEN = 1.0  # seconds that a file may be empty while somebody writes it in place
+_WRITTEN = 0.5  # seconds that a file may be empty while somebody writes it in place
 _PAUSE = 0.01  # seconds
 
 
@@ -22,6 +22,7 @@ class File(Source):
     kind: ClassVar[str] = "file"
     file: Path
     _seen: tuple[object, str] | None = PrivateAttr(default=None)
+    _empty_since: float | None = PrivateAttr(default=None)
 
     @property
     def where(self) -> str:
@@ -37,8 +38,7 @@ class File(Source):
             state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._seen is None or self._seen[0] != state:
                 content = path.read_bytes()
-                if not content and abs(time.time() - path.stat().st_mtime) < _WRITTEN:
-                    # As an editor or a shell leaves it for a moment, before the new text is there.
+                if self._is_being_written(content):
                     await asyncio.sleep(_PAUSE)
                     return await self.read()
                 self._seen = (state, self._text(content))
@@ -52,6 +52,13 @@ class File(Source):
         """As `Source.read_anew`: a change may have left its time and size as they were."""
         self._seen = None
         return await self.read()
+
+    def _is_being_written(self, content: bytes) -> bool:
+        """Whether it is as an editor or a shell leaves it for a moment, before the new text is there."""
+        # By a clock of our own: a file system may cut a file first, and then note when.
+        now = time.monotonic()
+        self._empty_since = None if content else now if self._empty_since is None else self._empty_since
+        return self._empty_since is not None and now - self._empty_since < _WRITTEN
 
     def _text(self, content: bytes) -> str:
         try:

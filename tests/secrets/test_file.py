@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import SecretError
+from proxy.secrets import file
 from proxy.secrets.file import File
 
 
@@ -87,6 +88,7 @@ async def test_neither_is_one_wrong_that_is_emptied_between_two_looks(
     def emptied_first(self: Path) -> bytes:
         found.append(None)
         write(path, b"" if len(found) == 1 else b"two")
+        os.utime(path, (1, 1))  # as a file system has it that notes the time at last
         return read(self)
 
     os.utime(path, (1, 1))
@@ -94,11 +96,20 @@ async def test_neither_is_one_wrong_that_is_emptied_between_two_looks(
     assert await File(file=path).get() == "two"
 
 
-async def test_one_that_stays_empty_is_told(path: Path) -> None:
+async def test_one_that_stays_empty_is_told_and_from_then_on_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_WRITTEN", 0.03)
     write(path, b"")
     os.utime(path, (1, 1))
+    source = File(file=path)
     with pytest.raises(SecretError, match="is empty"):
-        await File(file=path).get()
+        await source.get()
+    monkeypatch.setattr(asyncio, "sleep", lambda _: pytest.fail("waits again"))
+    with pytest.raises(SecretError, match="is empty"):
+        await source.renewed("")
+    write(path, b"there")
+    assert await source.get() == "there"
 
 
 async def test_the_tilde_is_the_home_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
