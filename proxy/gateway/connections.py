@@ -13,6 +13,7 @@ from pydantic import Field
 
 from proxy.clock import Clock
 from proxy.errors import Overloaded, ProxyError, RequestTimeout
+from proxy.gateway.stalled import Stalled
 from proxy.values import Duration, Model, Size
 
 _TURN = 0.02  # seconds between two looks at who is idle, while all of them end
@@ -63,6 +64,7 @@ class Connections:
     Attributes:
         waiting: those that are idle or in their head, the one that is it longest first.
         draining: whether nobody shall stay.
+        stalled: those that do not read.
 
     """
 
@@ -70,6 +72,7 @@ class Connections:
         self.settings = settings
         self.waiting: dict[Client, None] = {}
         self.draining = False
+        self.stalled = Stalled()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._open: set[Client] = set()
@@ -114,11 +117,13 @@ class Connections:
         client.since = self._loop.time()
 
     def _sweep_later(self) -> None:
-        shortest = min(self.settings.header_timeout, self.settings.keepalive)
+        shortest = min(self.settings.header_timeout, self.settings.keepalive, self.settings.body_timeout or 1.0)
         self._sweep = self._loop.call_later(min(1.0, max(0.05, shortest / 4)), self._sweep_now)
 
     def _sweep_now(self) -> None:
-        """End what waits for too long. One timer for all: a timer for each request would cost more."""
+        """End what waits or lets wait for too long. One timer for all: a timer for each request would cost more."""
+        if self.settings.body_timeout:
+            self.stalled.cut(self._loop.time(), self.settings.body_timeout)
         late = [client for client in self.waiting if self._is_late(client)]
         for client in late[:_AT_ONCE]:
             if client.in_head and client.has_begun:
@@ -127,7 +132,7 @@ class Connections:
                 client.force_close()
         if len(late) > _AT_ONCE:
             self._sweep = self._loop.call_later(_TURN, self._sweep_now)
-        elif self._open:
+        elif self._open or self.stalled:
             self._sweep_later()
         else:
             self._sweep = None

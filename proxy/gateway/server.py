@@ -7,8 +7,6 @@ shows: no error page, no ``Server``, no unpacked body. A request becomes an `Inb
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -29,18 +27,19 @@ from proxy.errors import (
 from proxy.gateway import Entrance, Forward, Head, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.duplex import Upgraded
+from proxy.gateway.ending import Ending
 from proxy.gateway.headers import read
 from proxy.gateway.intake import Intake
 from proxy.gateway.service import Observe, Service
+from proxy.gateway.stalled import reset_on_close
 
 MOST_FIELDS = 128
 _BUFFER = 1 << 16
 _LINGER = 10.0  # seconds
 _TLS_HANDSHAKE = b"\x16\x03"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Connection(RequestHandler):
+class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps none that has ended
     """A client's connection; as a `Wire`, its writing side.
 
     Attributes:
@@ -52,8 +51,8 @@ class Connection(RequestHandler):
     """
 
     __slots__ = (
-        "_asked_to_close", "_body", "_duplex", "_has_large_heads", "_head", "_head_size", "_intake", "_owner", "_seen",
-        "entrance", "in_head", "served", "since",
+        "_asked_to_close", "_body", "_connections", "_duplex", "_ended", "_has_large_heads", "_head", "_head_size",
+        "_intake", "_owner", "_pipe", "_seen", "_story", "entrance", "in_head", "served", "since",
     )  # fmt: skip
 
     def __init__(self, owner: Server, entrance: Entrance) -> None:
@@ -80,6 +79,9 @@ class Connection(RequestHandler):
         self._head_size = 0
         self._seen = False
         self._asked_to_close = False
+        self._ended = False
+        self._connections = owner.connections
+        self._story: Story | None = None
         self._body: StreamReader | None = None
         self._intake: Intake | None = None
         self._duplex: Upgraded | None = None
@@ -88,13 +90,15 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place among the connections."""
+        self._pipe = cast("asyncio.Transport", transport)
         super().connection_made(transport)
-        self._owner.connections.enter(self)
+        self._connections.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leave the place."""
-        self._owner.connections.leave(self)
+        self._connections.leave(self)
         super().connection_lost(exc)
+        self._connections.stalled.forget(self._pipe)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and see that heads don't grow without end."""
@@ -107,14 +111,14 @@ class Connection(RequestHandler):
         count = self._request_count
         super().data_received(data)
         if self._request_count != count:
-            if self._head_size + len(data) > self._owner.connections.settings.header_size:
+            if self._head_size + len(data) > self._connections.settings.header_size:
                 self._has_large_heads = True
             self._head_size = 0
             # From here on it is a body that comes, though nobody may have begun to serve.
-            self._owner.connections.waiting.pop(self, None)
+            self._connections.waiting.pop(self, None)
             if self._body is not None:
                 self._break_body(self._body)
-        elif self in self._owner.connections.waiting and data:
+        elif self in self._connections.waiting and data:
             self._grow_head(len(data))
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -130,9 +134,9 @@ class Connection(RequestHandler):
     def _grow_head(self, size: int) -> None:
         if not self.in_head:
             self.in_head = True
-            self._owner.connections.wait(self)
+            self._connections.wait(self)
         self._head_size += size
-        if self._head_size > self._owner.connections.settings.header_size:
+        if self._head_size > self._connections.settings.header_size:
             self.refuse(HeadTooLarge())
 
     async def start(self) -> None:
@@ -148,11 +152,13 @@ class Connection(RequestHandler):
             self.logger.error("an unexpected %s while serving", type(failure).__name__)
         if self.transport is not None:
             self._task_handler = None
-            self.transport.close()
+            self.force_close()
 
     async def _serve_all(self) -> None:
         while not (self._close or self._force_close):
             if not self._messages:
+                if self._ended:
+                    return
                 self._waiter = self._loop.create_future()
                 await self._waiter
                 self._waiter = None
@@ -178,6 +184,7 @@ class Connection(RequestHandler):
             return False
         self._asked_to_close = message.should_close
         inbound = self._inbound(message)
+        self._story = inbound.story
         if self._has_large_heads and self._is_over(inbound):
             self.refuse(HeadTooLarge())
             return False
@@ -218,11 +225,11 @@ class Connection(RequestHandler):
         length = head.first(b"content-length")
         inbound.length = None if length is None else int(length)
         expected = inbound.version >= (1, 1) and (head.first(b"expect") or b"").lower() == b"100-continue"
-        return Intake(body, self, expected=expected, timeout=self._owner.connections.settings.body_timeout)
+        return Intake(body, self, expected=expected, timeout=self._connections.settings.body_timeout)
 
     def _is_over(self, inbound: Inbound) -> bool:
         size = len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in inbound.head.raw)
-        return size > self._owner.connections.settings.header_size
+        return size > self._connections.settings.header_size
 
     def _decline_upgrade(self) -> None:
         """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
@@ -252,7 +259,7 @@ class Connection(RequestHandler):
         """Return what is wrong with what the parser refused; aiohttp's own page would echo it."""
         exc, message = info.exc, info.message
         if isinstance(exc, LineTooLong):
-            return TargetTooLong() if exc.args[1] == self._owner.connections.settings.header_size else HeadTooLarge()
+            return TargetTooLong() if exc.args[1] == self._connections.settings.header_size else HeadTooLarge()
         if message and "Too many headers" in message:
             return HeadTooLarge()
         return MalformedRequest() if info.status == 400 else InternalError()
@@ -268,7 +275,7 @@ class Connection(RequestHandler):
         """Wait for the next request, unless it is here already."""
         if self.transport is not None and not self._messages:
             self.in_head = False
-            self._owner.connections.wait(self)
+            self._connections.wait(self)
 
     def refuse(self, error: ProxyError) -> None:
         """Answer what is no complete request yet, and close."""
@@ -285,7 +292,9 @@ class Connection(RequestHandler):
     def stays(self) -> bool:
         """As `Peer.stays`."""
         # Whether a body that was not asked for will come nevertheless, only the client knows.
-        return not (self._asked_to_close or (self._intake is not None and self._intake.is_unwanted))
+        if self._asked_to_close or (self._ended and not self._messages):
+            return False
+        return not (self._intake is not None and self._intake.is_unwanted)
 
     # -- Wire ----------------------------------------------------------------------------------------
 
@@ -305,9 +314,7 @@ class Connection(RequestHandler):
         """As `Wire.abort`: with a reset, which also those see who wait for the end of the connection."""
         transport = self.transport
         if transport is not None:
-            sock = transport.get_extra_info("socket")
-            if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(transport)
         self.force_close()
 
     async def read(self) -> bytes:

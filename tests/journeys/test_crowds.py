@@ -6,15 +6,19 @@ How long others wait meanwhile is for `bench/scenarios/slow.py` to say.
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.journeys.conftest import Build, House
-from tests.journeys.wires import Line
+from tests.journeys.processes import Process, Run, run_to
+from tests.journeys.wires import HEAD, PATIENCE, Api, Line, Message
 
 COUNT = 300
+PIECE = bytes(1 << 18)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc")
 
 
@@ -66,3 +70,47 @@ async def test_dripping_bodies_end_and_leave_nothing(build: Build) -> None:
         client.close()
     await emptied(house)
     await house.api.came(lambda: kept_here() <= before)
+
+
+# -- who does not read ---------------------------------------------------------------------------------
+
+
+@linux
+async def test_who_does_not_read_slows_the_api_down_costs_little_and_is_cut_off(run: Run, api: Api) -> None:
+    sent = 0
+
+    async def endless(_: Message, line: Line) -> None:
+        nonlocal sent
+        await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 40))
+        while True:
+            line.writer.write(PIECE)
+            await line.writer.drain()
+            sent += len(PIECE)
+
+    process = await run(*run_to(api), env={"TOKEN": "x", "COUNTERSIGN_SERVER__BODY_TIMEOUT": "1s"})
+    port = await process.port()
+    assert (await process.ask(port=port)).status == 200
+    before, peak = open_files(process), memory(process)
+    api.always = endless
+    deaf = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
+    for client in deaf:
+        client.sendall(HEAD)
+    await api.came(lambda: len(api.messages) == 11)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*[line.writer.wait_closed() for line in api.lines], return_exceptions=True)
+    assert sent < 10 * (16 << 20)  # most of it in the system's buffers
+    assert memory(process) - peak < 20 << 10
+    await api.came(lambda: open_files(process) <= before)
+    for client in deaf:
+        client.close()
+
+
+def open_files(process: Process) -> int:
+    return len(list(Path(f"/proc/{process.process.pid}/fd").iterdir()))
+
+
+def memory(process: Process) -> int:
+    """Its peak so far, in KiB."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.process.pid}/status").read_text())
+    assert found
+    return int(found[1])
