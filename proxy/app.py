@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import httpx
@@ -46,7 +46,7 @@ class Change:
     generation: Generation
     store: Store
     setup: Setup
-    admin_token: str
+    admin_token: str = field(repr=False)
 
 
 class App:

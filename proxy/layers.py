@@ -40,7 +40,7 @@ class Layer:
     """
 
     name: str
-    table: Table
+    table: Table = field(repr=False)
     variables: Mapping[KeyPath, str] = field(default_factory=dict)
     file: Path | None = None
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import proxy
 from proxy.demo import accounts
 from proxy.keys import SigningKey
 from tests.watching import SHORTEST, Watch, parts, shown
@@ -86,6 +92,42 @@ def test_where_it_shows_is_said_and_not_what() -> None:
     assert watch.shown() == "the log shows a secret (Ab+c…)"
     watch.hear("a page", "status page: http://127.0.0.1:1/?token=" + SECRET)
     assert watch.said[-1] == ("a page", "")
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+SUSPECT = re.compile(
+    r"token|secret|key|auth|verifier|code|state|query|target|fields|headers|body|table|value|password|cookie|content|jwk"
+)
+HARMLESS = {
+    "proxy.cli.tokens.Entry.token": "masks itself",
+    "proxy.credentials.Context.tokens": "makes sources of tokens",
+    "proxy.credentials.hmac.Plan.headers": "templates",
+    "proxy.credentials.hmac.Plan.query": "templates",
+    "proxy.gateway.guard.Verdict.authority": "a host and a port",
+    "proxy.gateway.rewrite.Place.authority": "a host and a port",
+    "proxy.gateway.route.Lease.body": "masks itself",
+    "proxy.mistakes._Place.table": "a schema",
+    "proxy.report.Report.tokens": "when they expire",
+    "proxy.tokens.Client.token_url": "stands in the configuration",
+    "proxy.transport.connection.Limits.max_fields": "a number",
+    "proxy.workers.Answer.value": "a report, or problems",
+}
+
+
+def shown_fields() -> Iterator[str]:
+    """Fields that the dataclasses of all modules show, and whose names are suspect."""
+    modules = [importlib.import_module(each.name) for each in pkgutil.walk_packages(proxy.__path__, "proxy.")]
+    for kind in {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}:
+        if is_dataclass(kind) and kind.__module__.startswith("proxy.") and ".demo" not in kind.__module__:
+            shows = hasattr(kind.__repr__, "__wrapped__")  # is one that dataclasses make
+            for each in fields(kind) if shows else ():
+                if each.repr and SUSPECT.search(each.name):
+                    yield f"{kind.__module__}.{kind.__qualname__}.{each.name}"
+
+
+def test_no_value_shows_a_field_that_could_be_secret() -> None:
+    assert set(shown_fields()) == set(HARMLESS)
 
 
 # -- in pytest's own output --------------------------------------------------------------------------------

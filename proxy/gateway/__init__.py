@@ -129,7 +129,7 @@ class BodySource(Protocol):
         """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Inbound:
     """A request as the client sent it.
 
@@ -166,7 +166,7 @@ class Duplex(Protocol):
         """End it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Answer:
     """What the client gets.
 

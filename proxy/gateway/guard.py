@@ -38,7 +38,7 @@ _CHALLENGE = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Admitted:
     """A request that has passed.
 

@@ -228,7 +228,7 @@ class Route:
         await self.exchange.aclose()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outgoing:
     """What a route makes of a head.
 

@@ -23,7 +23,7 @@ KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its c
 _DRAIN = 1.0  # seconds that this may take
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Draft:
     """A request before its credential: what each sending starts from.
 

@@ -31,7 +31,7 @@ class DeviceLogin:
 
     requests: TokenRequests
     device_code: str = field(repr=False)
-    user_code: str
+    user_code: str = field(repr=False)
     url: str
     complete_url: str
     interval: float

@@ -73,7 +73,7 @@ class Way:
     server_hostname: str | None = None
     uds: str | None = None
     proxy: tuple[str, int] | None = None
-    proxy_authorization: bytes | None = None
+    proxy_authorization: bytes | None = field(default=None, repr=False)
     timeout: float | None = None
     own: OwnAddresses = field(default_factory=OwnAddresses)
 
