@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -18,6 +18,7 @@ from typing import Literal, Self
 
 End = Literal["reset", "close", "half-close", "hang"]
 _READ = 1 << 16
+_SLICED = 1 << 12  # bytes: a large body in the smallest pieces takes for ever, and shows no more
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Fate:
     Attributes:
         latency: seconds that each piece is late.
         bandwidth: bytes a second; 0 for all that there is.
-        piece: bytes that are sent at once, at most; 0 for what comes.
+        piece: bytes that are sent at once, at most, of the first 4 KiB; 0 for what comes.
         after: bytes after which `end` happens; None for never.
         end: how it ends: ``half-close`` ends this direction only, ``hang`` passes nothing on any more.
 
@@ -52,13 +53,16 @@ Plan = Callable[[int], Fates]
 UNHARMED = Fates()
 
 
-def seeded(seed: int, share: float, longest: int = 1 << 16) -> Plan:
+def seeded(
+    seed: int, share: float, longest: int = 1 << 16, ends: Sequence[End] = ("reset", "close", "half-close")
+) -> Plan:
     """Return a plan in which `share` of the connections come to harm, of all kinds.
 
     Args:
         seed: of all that is drawn.
         share: from 0 to 1.
         longest: bytes after which a connection ends at the latest, if it is to end early.
+        ends: how they end.
 
     """
 
@@ -67,10 +71,9 @@ def seeded(seed: int, share: float, longest: int = 1 << 16) -> Plan:
         if random.random() >= share:
             return UNHARMED
         slow = Fate(random.choice((0.0, 0.001, 0.01)), random.choice((0, 0, 1 << 20)), random.choice((0, 1, 7, 1460)))
-        if slow.piece == 1:
-            slow = replace(slow, latency=0.0)  # or a large body takes for ever
-        end: End = random.choice(("reset", "close", "half-close"))
-        ending = replace(slow, after=round(longest ** random.random()), end=end)
+        if slow.piece in (1, 7):
+            slow = replace(slow, latency=0.0)
+        ending = replace(slow, after=round(longest ** random.random()), end=random.choice(ends))
         kind = random.choice(("slow", "up", "down"))
         return {"slow": Fates(slow, slow), "up": Fates(ending, slow), "down": Fates(slow, ending)}[kind]
 
@@ -152,7 +155,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate
         if fate.after is not None and room <= 0:
             await _end(writer, fate.end)
             return
-        data = await reader.read(min(room, fate.piece or _READ))
+        piece = fate.piece if fate.piece and passed < _SLICED else _READ
+        data = await reader.read(min(room, piece))
         if not data:
             with suppress(OSError):
                 writer.write_eof()
