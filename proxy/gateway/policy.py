@@ -77,9 +77,9 @@ class Automaton:
 
     def __init__(self, method: re.Pattern[bytes], parts: Iterable[str | bytes]) -> None:
         self._method = method
-        self._takes, self._stays = [0] * 256, [0] * 256
-        self._wild = self._optional = 0
-        place = 0
+        self._takes = [0] * 256
+        self._wild = self._optional = place = 0
+        across = 0  # wildcards that take slashes, too
         for part in parts:
             if part == "/**":  # nothing at all, or a slash and anything
                 self._optional |= 1 << place
@@ -88,9 +88,10 @@ class Automaton:
                 place += 1
             if isinstance(part, str):
                 self._wild |= 1 << place
-                for byte in range(256):
-                    self._stays[byte] |= (part in ("**", "/**") or byte != ord("/")) << place
+                across |= (part in ("**", "/**")) << place
                 place += 1
+        self._stays = [self._wild] * 256
+        self._stays[ord("/")] = across
         self._end = 1 << place
 
     def fullmatch(self, subject: bytes) -> bool:
