@@ -159,17 +159,28 @@ client_id = "c"
 client_secret = "{SECRETS["basic"]}"
 """
 TESTS = """
-import asyncio, json, logging, warnings
+import asyncio, json, logging
 from pathlib import Path
 
 import httpx
+import click
 import pytest
+from click.testing import CliRunner
 
 from proxy.app import App
 from proxy.config import load
+from proxy.credentials._cookies import parse
+from proxy.errors import CredentialError
+from proxy.gateway import Entrance, Inbound, Story
+from proxy.gateway.guard import Guard
+from proxy.gateway.headers import read
+from proxy.gateway.problem import problem, proxy_status
 from proxy.keys import SigningKey
 from proxy.log import Log
+from proxy.secrets import parse_secret
 from proxy.stores import Token
+
+STORY = Story("GET", "/", 0.0)
 
 
 def kept():
@@ -180,9 +191,51 @@ def log(text):
     logging.getLogger("a").debug(text)
 
 
-@pytest.mark.parametrize("say", [print, log, lambda text: Log().error(text)])
+def answered(text):
+    failure = CredentialError()
+    failure.detail = text
+    problem(failure, STORY)
+
+
+def command(text):
+    CliRunner().invoke(click.command()(lambda: click.echo(text)), [])
+
+
+SAYS = [print, log, Log().error, CredentialError, answered, proxy_status, command]
+
+
+@pytest.mark.parametrize("say", SAYS)
 def test_that_shows(say):
     say(kept().refresh_token)
+
+
+def test_that_reads_what_it_shows(capsys):
+    print(kept().refresh_token)
+    capsys.readouterr()
+
+
+async def given(secret):
+    fields = [(b"Host", b"a"), (b"X-Countersign-Token", secret.encode())]
+    await Guard().admit(Inbound("GET", b"/", read(fields), (1, 1), Entrance("a"), STORY))
+
+
+async def loaded(secret):
+    await parse_secret(secret).get()
+
+
+async def signed(secret):
+    SigningKey.shared(secret)
+
+
+async def cookie(secret):
+    parse(f"a={secret}", httpx.URL("http://a/"), 0.0)
+
+
+@pytest.mark.parametrize("know", [given, loaded, signed, cookie])
+async def test_that_knows(know):
+    secret = kept().access_token[::-1]
+    await know(secret)
+    print(secret.encode().hex())
 
 
 async def test_that_fails():
@@ -215,7 +268,9 @@ def test_a_failure_shows_no_secret_that_its_values_hold(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", *options, "--tb=long", "test_inner.py"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.count(f"shows a secret ({SECRETS['refresh'][:4]}…)") == 2 * 3, done.stdout
+    # Each is told twice: as an error, and in the summary.
+    assert done.stdout.count(f"shows a secret ({SECRETS['refresh'][:4]}…)") == 2 * 8, done.stdout
+    assert done.stdout.count(f"shows a secret ({SECRETS['access'][:-5:-1]}…)") == 2 * 4, done.stdout
     failure = done.stdout.partition("test_that_fails _")[2]
     assert failure.count("models     = ") == 1
     assert shown(done.stderr + failure, {*SECRETS.values(), json.loads(key)["d"]}) is None
