@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Running, Start
 from tests.journeys.wires import PATIENCE, Api, Line, Message, answer, chunked
 
-GONE = int(os.environ.get("COUNTERSIGN_GONE", "35"))
+GONE = int(os.environ.get("COUNTERSIGN_GONE", "21"))
 UPGRADE = (
     "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",

@@ -264,15 +264,12 @@ async def test_what_can_t_come_to_its_end_is_ended_with_the_grace_and_never_look
     assert await process.ends() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_a_second_signal_waits_for_nothing_not_even_for_a_thread(
-    run: Run, api: Api, tmp_path: Path, workers: int
-) -> None:
+async def test_a_second_signal_waits_for_nothing_not_even_for_a_thread(run: Run, api: Api, tmp_path: Path) -> None:
     (tmp_path / "sleepy.py").write_text(
         "import sys, time, httpx\nclass Sleepy(httpx.Auth):\n  def auth_flow(self, request):\n"
         "    print('asleep', file=sys.stderr, flush=True)\n    time.sleep(60)\n    yield request\n"
     )
-    process = await serve(run, api, tmp_path, f"workers = {workers}", '{ type = "python", class = "sleepy:Sleepy" }')
+    process = await serve(run, api, tmp_path, "workers = 1", '{ type = "python", class = "sleepy:Sleepy" }')
     client = await process.connect(await process.port())
     await client.send(head("/renewing/waits"))
     await process.says("asleep")
