@@ -30,10 +30,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="TARGET", help="all of them by default")
     parser.add_argument("--inputs", type=int, help="for each target; a million are shared out by default")
     parser.add_argument("--file", type=Path, help="one input: what made a target fail")
+    parser.add_argument("--blindly", action="store_true", help="as where there is no atheris")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return work(options.names[0], options.inputs)
+        return (_blindly if options.blindly else work)(options.names[0], options.inputs)
     from tests.fuzz import targets
 
     known = targets()
@@ -43,16 +44,19 @@ def main() -> int:
         known[options.names[0]].check(options.file.read_bytes())
         return 0
     names = options.names or list(known)
-    failed = [name for name in names if not fuzz(name, options.inputs or -(-MILLION // len(names)))]
+    inputs = options.inputs or -(-MILLION // len(names))
+    failed = [name for name in names if not fuzz(name, inputs, blindly=options.blindly)]
     return 1 if failed else 0
 
 
-def fuzz(name: str, inputs: int) -> bool:
+def fuzz(name: str, inputs: int, *, blindly: bool) -> bool:
     """Run one target, and tell how that was; whether no law was broken."""
     began = time.monotonic()
     room = ROOM / name
     room.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "tests.fuzz", "--worker", "--inputs", str(inputs), name]
+    if blindly or find_spec("atheris") is None:
+        words.append("--blindly")
     done = subprocess.run(words, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     covered = re.findall(r"cov: (\d+) ft: (\d+)", done.stderr)
     reached = f", {covered[-1][0]} branches" if covered else ""
@@ -66,8 +70,6 @@ def fuzz(name: str, inputs: int) -> bool:
 def work(name: str, inputs: int) -> int:
     """Be the process of one target."""
     logging.disable(logging.CRITICAL)
-    if find_spec("atheris") is None:
-        return _blindly(name, inputs)
     atheris: Any = importlib.import_module("atheris")  # Any: has no types
     with atheris.instrument_imports(include=["proxy", "tomllib", "netrc", "email"]):
         from tests.fuzz import targets
@@ -102,6 +104,7 @@ def _escaped(word: bytes) -> str:
 
 
 def _blindly(name: str, inputs: int) -> int:
+    logging.disable(logging.CRITICAL)
     from tests.fuzz import targets
     from tests.fuzz.mutation import inputs as mutated
 
