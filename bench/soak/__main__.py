@@ -245,6 +245,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0.0, help="requests in a second, in place of half of the most")
     parser.add_argument("--calibrate", type=float, default=15.0, help="seconds in which the most is found")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing that was started stays behind
     ports = {name: free_port() for name in ("port", "admin", "api")}
     with tempfile.TemporaryDirectory(prefix="countersign-soak-") as folder, ExitStack() as stack:
         home = Path(folder)
