@@ -184,7 +184,9 @@ async def test_a_store_whose_lock_can_t_be_had_costs_nobody_a_request(run: Run, 
 
 NO_ROOM = {
     "a disk that gets full": "mount -t tmpfs -o size=512k none {0}",
-    "nowhere": "for each in /tmp /var/tmp /usr/tmp; do [ -d $each ] && mount -t tmpfs -o ro none $each; done; true",
+    # Read-only, and still there: the checkout may be in one of them.
+    "nowhere": "for each in /tmp /var/tmp /usr/tmp .; do [ -d $each ] && mount --bind $each $each && "
+    "mount -o remount,ro,bind $each; done; true",
 }
 
 
