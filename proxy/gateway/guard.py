@@ -31,7 +31,14 @@ from proxy.values import is_loopback
 
 _SERVED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # and all the others that exist, but for two
 _ALLOW = (b"Allow", ", ".join(_SERVED).encode())
+_NOT_HTTP = frozenset(
+    {
+        "SOURCE", "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER",
+        "REDIRECT", "RECORD", "FLUSH",
+    }
+)  # fmt: skip
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::(\d{0,5}))?")
+_DIGITS = 20  # of a number of 64 bits
 _CHALLENGE = (
     (b"Proxy-Authenticate", b'Bearer realm="countersign"'),
     (b"Proxy-Authenticate", b'Basic realm="countersign", charset="UTF-8"'),
@@ -119,6 +126,8 @@ class Guard:
         upstream = None
         if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
             target, upstream = self._absolute(target, verdict, inbound.entrance.port)
+            if method == "OPTIONS" and target == b"/" and inbound.target[-1:] != b"/":
+                target = b"*"  # RFC 9112, section 3.2.4: no path means the server, and not what is at its root
         if upstream is None and not verdict.is_ours:
             raise Misdirected("this Host is not served here; server.allowed_hosts adds names")
         path = target.partition(b"?")[0]
@@ -196,14 +205,22 @@ class Guard:
 
 
 def check_method(method: str) -> None:
-    """TRACE would show the credential, and CONNECT is for forward proxies.
+    """TRACE would show the credential, CONNECT is for forward proxies, and the parser knows other protocols, too.
 
     Raises:
-        MethodDenied: it is one of them.
+        MethodDenied: it is one of the first two.
+        MalformedRequest: it is RTSP's or ICE's; ``PLAY /x RTSP/1.0`` looks like HTTP to the parser.
 
     """
     if method.upper() in ("TRACE", "CONNECT"):
-        raise MethodDenied(f"{method} is not served here", headers=(_ALLOW,))
+        raise method_denied(method)
+    if method in _NOT_HTTP:
+        raise MalformedRequest("the method is another protocol's")
+
+
+def method_denied(method: str) -> MethodDenied:
+    """Return the answer to TRACE and CONNECT."""
+    return MethodDenied(f"{method} is not served here", headers=(_ALLOW,))
 
 
 def check_framing(head: Head, version: tuple[int, int]) -> None:
@@ -217,8 +234,9 @@ def check_framing(head: Head, version: tuple[int, int]) -> None:
         raise MalformedRequest("the version is not HTTP/1.0 or HTTP/1.1")
     codings = head.special.get(b"transfer-encoding")
     if codings is None:
-        if len(head.special.get(b"content-length", ())) > 1:
-            raise MalformedRequest("Content-Length is given twice")
+        lengths = head.special.get(b"content-length", ())
+        if len(lengths) > 1 or any(len(length) > _DIGITS for length in lengths):
+            raise MalformedRequest("Content-Length is given twice, or has too many digits")
         return
     if len(codings) != 1 or codings[0].strip(b" \t").lower() != b"chunked":
         raise MalformedRequest("Transfer-Encoding is not just chunked")

@@ -17,19 +17,14 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from proxy.clock import Clock
-from proxy.errors import (
-    HeadTooLarge,
-    InternalError,
-    MalformedRequest,
-    ProxyError,
-    TargetTooLong,
-)
+from proxy.errors import HeadTooLarge, ProxyError, TargetTooLong
 from proxy.gateway import Entrance, Forward, Head, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.duplex import Upgraded
 from proxy.gateway.ending import Ending
-from proxy.gateway.headers import read
+from proxy.gateway.headers import read, tokens
 from proxy.gateway.intake import Intake
+from proxy.gateway.parsed import fault, head_size, judged
 from proxy.gateway.service import Observe, Service
 from proxy.gateway.stalled import reset_on_close
 
@@ -51,7 +46,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
     """
 
     __slots__ = (
-        "_asked_to_close", "_body", "_connections", "_duplex", "_ended", "_has_large_heads", "_head", "_head_size",
+        "_asked_to_close", "_begun", "_body", "_connections", "_duplex", "_ended", "_has_large_heads", "_head",
         "_intake", "_owner", "_pipe", "_seen", "_story", "entrance", "in_head", "served", "since",
     )  # fmt: skip
 
@@ -76,7 +71,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         self.served = 0
         self._head: Head | None = None
         self._has_large_heads = False
-        self._head_size = 0
+        self._begun = bytearray()  # of a head that is not complete
         self._seen = False
         self._asked_to_close = False
         self._ended = False
@@ -111,15 +106,18 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         count = self._request_count
         super().data_received(data)
         if self._request_count != count:
-            if self._head_size + len(data) > self._connections.settings.header_size:
+            if len(self._begun) + len(data) > self._connections.settings.header_size:
                 self._has_large_heads = True
-            self._head_size = 0
+            # Of what was refused there is no `upgrade`, and most heads want none.
+            if getattr(self._messages[-1][0], "upgrade", None) is not False or b"RTSP/" in data or self._begun:
+                self._look_again(bytes(self._begun) + data, self._request_count - count)
+                self._begun.clear()
             # From here on it is a body that comes, though nobody may have begun to serve.
             self._connections.waiting.pop(self, None)
             if self._body is not None:
                 self._break_body(self._body)
         elif self in self._connections.waiting and data:
-            self._grow_head(len(data))
+            self._grow_head(data)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Read on, if reading was paused; aiohttp asks for each piece of a body that is taken."""
@@ -131,12 +129,19 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         if self._messages and not body.is_eof() and not hasattr(self._messages[-1][0], "raw_headers"):
             body.set_exception(RequestPayloadError("broken"))
 
-    def _grow_head(self, size: int) -> None:
+    def _look_again(self, data: bytes, count: int) -> None:
+        """See to what the parser does not tell of the last `count` messages, whose bytes `data` are."""
+        for at in range(-count, 0):
+            message, body = self._messages[at]
+            message = judged(message, data, has_body=body is not EMPTY_PAYLOAD, upgraded=self._upgraded)
+            self._messages[at] = (message, body)
+
+    def _grow_head(self, data: bytes) -> None:
         if not self.in_head:
             self.in_head = True
             self._connections.wait(self)
-        self._head_size += size
-        if self._head_size > self._connections.settings.header_size:
+        self._begun += data
+        if len(self._begun) > self._connections.settings.header_size:
             self.refuse(HeadTooLarge())
 
     async def start(self) -> None:
@@ -185,7 +190,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         self._asked_to_close = message.should_close
         inbound = self._inbound(message)
         self._story = inbound.story
-        if self._has_large_heads and self._is_over(inbound):
+        if self._has_large_heads and head_size(inbound) > self._connections.settings.header_size:
             self.refuse(HeadTooLarge())
             return False
         if body is EMPTY_PAYLOAD:
@@ -223,13 +228,10 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
     def _taken_in(self, inbound: Inbound, body: StreamReader) -> Intake:
         head = inbound.head
         length = head.first(b"content-length")
-        inbound.length = None if length is None else int(length)
-        expected = inbound.version >= (1, 1) and (head.first(b"expect") or b"").lower() == b"100-continue"
+        # The parser has seen that it is a number of 64 bits; of thousands of zeros Python would make none.
+        inbound.length = None if length is None else int(length[-20:])
+        expected = inbound.version >= (1, 1) and bool(tokens(head.special.get(b"expect", ())))
         return Intake(body, self, expected=expected, timeout=self._connections.settings.body_timeout)
-
-    def _is_over(self, inbound: Inbound) -> bool:
-        size = len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in inbound.head.raw)
-        return size > self._connections.settings.header_size
 
     def _decline_upgrade(self) -> None:
         """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
@@ -256,20 +258,17 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         return True
 
     def _fault(self, info: Any) -> ProxyError:  # Any: aiohttp keeps its name to itself
-        """Return what is wrong with what the parser refused; aiohttp's own page would echo it."""
-        exc, message = info.exc, info.message
+        exc = getattr(info, "exc", None)
         if isinstance(exc, LineTooLong):
             return TargetTooLong() if exc.args[1] == self._connections.settings.header_size else HeadTooLarge()
-        if message and "Too many headers" in message:
-            return HeadTooLarge()
-        return MalformedRequest() if info.status == 400 else InternalError()
+        return fault(info)
 
     # -- what the server calls -----------------------------------------------------------------------
 
     @property
     def has_begun(self) -> bool:
         """Whether a byte has come of the head that it is in."""
-        return self._head_size > 0
+        return bool(self._begun)
 
     def rest(self) -> None:
         """Wait for the next request, unless it is here already."""

@@ -75,6 +75,7 @@ class RouteTable:
         for scheme in (b"http:", b"https:"):
             for route in self._by_upstream.get(plain_authority(authority, scheme), ()):
                 base = route.exchange.upstream.base
-                if route.settings.listen == listen and (path == base or path.startswith(base + b"/")):
+                is_below = path == base or path.startswith(base + b"/") or (path == b"*" and not base)
+                if route.settings.listen == listen and is_below:
                     return route
         raise NoRoute("no route leads to this upstream; the proxy serves only the upstreams of its routes")

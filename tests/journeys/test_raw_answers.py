@@ -159,6 +159,25 @@ async def test_what_belongs_to_one_hop_stays_behind(build: Build) -> None:
     assert (await house.ask()).fields == [(b"X-Kept", b"b"), (b"Content-Length", b"2")]
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 Fine"])
+async def test_a_length_of_thousands_of_digits_is_a_length(build: Build, head: bytes) -> None:
+    told = head + b"\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\n"
+
+    async def in_two_pieces(_: Message, line: Line) -> None:
+        await line.send(told)
+        await asyncio.sleep(0.01)
+        await line.send(b"ok")
+
+    house = await build(in_two_pieces, told)
+    client = await house.connect()
+    await client.send(HEAD, HEAD.replace(b"GET", b"HEAD", 1), HEAD)
+    assert await client.until(b"\r\n\r\n") == told
+    assert await client.exactly(2) == b"ok"
+    assert await client.until(b"\r\n\r\n") == told
+    assert (await client.answer()).body == b"ok"
+    assert [message.connection for message in house.api.messages] == [0, 0, 0]
+
+
 async def test_an_upstreams_own_words_are_no_error_of_ours(build: Build) -> None:
     told = answer(502, b"theirs", "Content-Type: text/plain", "Proxy-Status: other; error=dns_error")
     house = await build(told, retry=ONCE)

@@ -40,6 +40,7 @@ FRAMINGS = {
     "Content-Length in two words": post("Content-Length: 5 5") + b"hello",
     "Content-Length with an underscore": post("Content-Length: 1_0") + b"hellohello",
     "Content-Length that is empty": post("Content-Length:") + b"hello",
+    "Content-Length of thousands of digits": post(f"Content-Length: {'0' * 5000}5") + b"hello",
     "Content-Length beyond all numbers": post("Content-Length: 99999999999999999999999") + b"hello",
     "Content-Length in other digits": post("Content-Length: \xb2") + b"hello",
     "Transfer-Encoding twice": post("Transfer-Encoding: chunked", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
@@ -95,6 +96,13 @@ LINES = {
     "nothing but noise": b"\x00\x01\x02\x03\r\n\r\n",
     "an SSH client": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
     "a negative minor version": b"GET /x HTTP/1.-1\r\nHost: localhost\r\n\r\n",
+    "RTSP": b"GET /x RTSP/1.1\r\nHost: localhost\r\n\r\n",
+    "RTSP of AirPlay": b"POST /x RTSP/1.0\r\nHost: localhost\r\n\r\n",
+    "a method that only RTSP has": b"PLAY /x RTSP/1.0\r\nHost: localhost\r\n\r\n",
+    "RTSP of everything": b"OPTIONS * RTSP/1.0\r\nHost: localhost\r\n\r\n",
+    "RTSP after several spaces": b"GET  /x?[(  RTSP/1.1\r\nHost: localhost\r\n\r\n",
+    "Icecast": b"SOURCE /x ICE/1.0\r\nHost: localhost\r\n\r\n",
+    "Icecast's method": b"SOURCE /x HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
 HOSTS = {
@@ -182,14 +190,26 @@ async def test_a_request_line_that_is_none_is_refused(house: House) -> None:
         await refused(house, request, what=what)
 
 
-@cases(
-    {"two spaces": b"GET  /x HTTP/1.1\r\nHost: localhost\r\n\r\n", "RTSP": get(b"/x").replace(b"HTTP/", b"RTSP/", 1)}
-)
-async def test_what_the_parser_tolerates_leaves_as_everybody_writes_it(house: House, request_: bytes) -> None:
+@pytest.mark.parametrize("at", [5, 10, 12, 18, 30])
+async def test_rtsp_in_two_pieces_is_no_http_either(house: House, at: int) -> None:
+    request = b"GET /x RTSP/1.0\r\nHost: localhost\r\n\r\n"
     client = await house.connect()
-    await client.send(request_)
-    assert (await client.answer()).status in (200, 400)
-    assert all(message.start == b"GET /x HTTP/1.1" for message in house.api.messages)
+    await client.send(request[:at])
+    await asyncio.sleep(0.01)
+    await client.send(request[at:])
+    assert (await client.answer()).status == 400
+    assert await client.rest() == b""
+    assert house.api.heard == b""
+
+
+async def test_who_only_speaks_of_rtsp_is_served(house: House) -> None:
+    about = b"GET /y RTSP/1.0\r\n"
+    seen = await passed(house, get(b"/x", b"localhost", b"X-A: RTSP/1.0", b"Content-Length: %d" % len(about)) + about)
+    assert (seen.target, seen.body) == (b"/x", about)
+
+
+async def test_several_spaces_leave_as_everybody_writes_it(house: House) -> None:
+    assert (await passed(house, b"GET  /x  HTTP/1.1\r\nHost: localhost\r\n\r\n")).start == b"GET /x HTTP/1.1"
 
 
 async def test_a_bad_request_behind_a_good_one_is_refused_on_its_own(house: House) -> None:
@@ -392,6 +412,15 @@ async def test_an_absolute_target_without_a_path_is_the_root(house: House) -> No
     assert (await passed(house, get(b"http://" + host, host))).target == b"/"
 
 
+async def test_options_of_an_absolute_target_without_a_path_is_that_of_the_server(build: Build) -> None:
+    house = await build()
+    for host in (f"localhost:{house.proxy.port}".encode(), f"127.0.0.1:{house.api.port}".encode()):
+        for path in (b"", b"/", b"?x"):
+            request = get(b"http://" + host + path, host).replace(b"GET", b"OPTIONS", 1)
+            assert (await house.ask(request)).status == 200
+    assert [message.target for message in house.api.messages] == [b"*", b"/", b"/?x"] * 2
+
+
 async def test_an_absolute_target_may_name_a_routes_upstream(build: Build) -> None:
     house = await build(prefix="/api")
     host = f"127.0.0.1:{house.api.port}".encode()
@@ -429,12 +458,20 @@ async def test_dot_segments_do_not_leave_an_upstream_that_is_named_either(build:
 # -- methods and expectations --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", [b"localhost", b"evil.example"])
-@pytest.mark.parametrize("line", [b"TRACE /x", b"CONNECT evil.example:443", b"CONNECT localhost:80"])
+@pytest.mark.parametrize("host", [b"localhost", b"evil.example", b"", b"a b"])
+@pytest.mark.parametrize(
+    "line",
+    [b"TRACE /x", b"TRACE *", b"TRACE x", b"TRACE http://localhost/x", b"CONNECT evil.example:443",
+     b"CONNECT localhost:80", b"CONNECT http://evil.example/", b"CONNECT /x"],
+)  # fmt: skip
 async def test_trace_and_connect_are_not_served(house: House, line: bytes, host: bytes) -> None:
     answer = await refused(house, line + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 405)
     assert answer.error == "http_request_denied"
     assert b"GET" in (answer.get("Allow") or b"")
+
+
+async def test_trace_without_a_host_is_not_served_either(house: House) -> None:
+    assert (await refused(house, b"TRACE * HTTP/1.0\r\n\r\n", 405)).get("Allow")
 
 
 async def test_any_other_method_goes_on(house: House) -> None:
@@ -458,6 +495,15 @@ async def test_continue_is_said_and_the_body_goes_on(house: House) -> None:
     (seen,) = house.api.messages
     assert seen.body == b"hello"
     assert seen.get("Expect") is None
+
+
+@pytest.mark.parametrize("expected", ["100-Continue", "100-continue, 100-continue", "100-continue,"])
+async def test_continue_is_said_however_it_is_asked_for(house: House, expected: str) -> None:
+    client = await house.connect()
+    await client.send(post(f"Expect: {expected}", "Content-Length: 5"))
+    assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await client.send(b"hello")
+    assert (await client.answer()).status == 200
 
 
 @pytest.mark.parametrize(
@@ -494,6 +540,41 @@ async def test_upgrades_to_anything_but_websocket_are_ignored(house: House, prot
     lines = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol, b"HTTP2-Settings: AAMAAABkAAQ")
     seen = await passed(house, get(b"/x", b"localhost", *lines))
     assert [seen.get(name) for name in ("Upgrade", "HTTP2-Settings")] == [None, None]
+
+
+WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: a", b"Sec-WebSocket-Version: 13")
+H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ")
+
+
+@pytest.mark.parametrize("lines", [WEBSOCKET, H2C, (b"Connection: upgrade", b"Upgrade: tcp")])
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+async def test_an_upgrade_with_a_body_is_an_ordinary_request(
+    house: House, lines: tuple[bytes, ...], framing: bytes
+) -> None:
+    body = chunked(b"hello") if b"chunked" in framing else b"hello"
+    seen = await passed(house, get(b"/x", b"localhost", *lines, framing) + body + get(b"/behind"))
+    assert (seen.target, seen.body, seen.get("Upgrade")) == (b"/x", b"hello", None)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 40])
+async def test_what_follows_an_upgrade_that_is_ignored_is_served_or_the_connection_ends(house: House, cut: int) -> None:
+    """The parser may lose the first bytes of what follows: it must not take the rest for a request of its own."""
+    behind = b"POST /a HTTP/1.1\r\nHost: localhost\r\nX: " + get(b"/smuggled")
+    client = await house.connect()
+    await client.send(get(b"/x", b"localhost", *H2C) + behind[:cut])
+    await asyncio.sleep(0.01)
+    await client.send(behind[cut:])
+    assert (await client.answer()).status == 200
+    if cut:
+        assert await client.rest() == b""
+    assert b"smuggled" not in b"".join(message.start for message in house.api.messages)
+
+
+async def test_an_upgrade_that_is_ignored_does_not_cost_the_connection(house: House) -> None:
+    client = await house.connect()
+    for _ in range(3):
+        await client.send(get(b"/x", b"localhost", *H2C))
+        assert (await client.answer()).get("Connection") is None
 
 
 # -- too large, too slow -------------------------------------------------------------------------------
