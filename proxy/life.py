@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from proxy import exposure, layers, places
+from proxy import exposure, files, layers, places
 from proxy.app import App
 from proxy.config import Settings
 from proxy.errors import CountersignError
@@ -92,8 +92,11 @@ def _listened(settings: Settings) -> list[str]:
     return [address for _, address in places.wanted(settings)]
 
 
-async def warn_of_secrets(settings: Settings, log: Log) -> None:
+async def warn_early(settings: Settings, log: Log) -> None:
     """Tell at start what would fail later, without asking any token endpoint."""
+    wanted, room = settings.server.connections, files.room()
+    if room < wanted:
+        log.warning(f"server.connections is {wanted}; this process may have files open for {room} (ulimit -n)")  # noqa: G004
     for path, source in settings.secrets():
         try:
             await source.get()

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.app import App
 from proxy.config import load
-from proxy.life import serve_until_signal, warn_of_secrets
+from proxy.life import serve_until_signal, warn_early
 from proxy.log import Log
 from tests.doubles import raw_server, read_head
 from tests.test_app import Reloading, get, settings
@@ -60,7 +60,7 @@ async def test_secrets_that_are_missing_are_told_at_start() -> None:
     credential = {"type": "bearer", "token": {"env": "NO_SUCH_VARIABLE"}}
     routes = {"a.b": {"upstream": "https://x", "credential": credential}}
     lines = io.StringIO()
-    await warn_of_secrets(load(overrides={"routes": routes}, use_file=False), Log(lines, "human"))
+    await warn_early(load(overrides={"routes": routes}, use_file=False), Log(lines, "human"))
     assert 'warning: routes."a.b".credential.token: the environment variable NO_SUCH_VARIABLE is not set\n' in (
         lines.getvalue()
     )

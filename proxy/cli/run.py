@@ -12,20 +12,19 @@ from typing import Any
 
 import click
 
-from proxy import dumps
+from proxy import dumps, files
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.layers import Table
-from proxy.life import exposures, serve_until_signal, to_the_end, warn_of_secrets
+from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
 from proxy.lines import say, stderr
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
 
-_MOST_FILES = 1 << 16
 _REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
 
 
@@ -162,33 +161,16 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     def work(assignment: Assignment) -> None:
         run_loop(to_the_end(Worker(assignment, log).run()))
 
-    raise_file_limit()  # it holds the sockets of all of them
+    files.raise_limit()  # it holds the sockets of all of them
     log.take_over_stdlib()
     Supervisor(settings, log, reread=reread, work=work, announce=announce).run()
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
     """Run `main` on uvloop where there is one, with as many files as it may have open."""
-    raise_file_limit()
+    files.raise_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
-
-
-def raise_file_limit() -> None:
-    """Have as many files open as the system lets this process (setrlimit(2)).
-
-    The usual 1,024 are meant for programs that use select(2): the default of 1,024 clients, each with a
-    connection to an upstream, needs twice as many.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # macOS has a lower one of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -221,7 +203,7 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
         guide(app.addresses[0])
 
     # Beside the serving: a secret's command may take its time, and signals must not wait for it.
-    warning = asyncio.create_task(warn_of_secrets(app.settings, log), name="secrets")
+    warning = asyncio.create_task(warn_early(app.settings, log), name="secrets")
     try:
         await serve_until_signal(app, ready)
     finally:

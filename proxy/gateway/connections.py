@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pydantic import Field
 
+from proxy import files
 from proxy.clock import Clock
 from proxy.errors import Overloaded, ProxyError, RequestTimeout
 from proxy.gateway.stalled import Stalled
@@ -74,6 +75,7 @@ class Connections:
         self.draining = False
         self.stalled = Stalled()
         self._clock = clock
+        self._room = files.room()
         self._loop = asyncio.get_running_loop()
         self._open: set[Client] = set()
         self._empty = asyncio.Event()
@@ -92,7 +94,7 @@ class Connections:
         """Take a new one in, at the cost of the one that did nothing for the longest time if there are too many."""
         self._open.add(client)
         self._empty.clear()
-        if len(self._open) > self.settings.connections:
+        if len(self._open) > min(self.settings.connections, self._room):
             idlest = next(iter(self.waiting), None)
             if idlest is None:
                 client.refuse(Overloaded(retry_after=1))

@@ -16,6 +16,7 @@ from proxy.gateway.connections import Client, Connections
 from proxy.gateway.duplex import Upgraded
 
 PATIENCE = 0.5  # seconds
+_LINGER = 2.0  # seconds
 
 
 class Ending(asyncio.Protocol):
@@ -53,10 +54,28 @@ class Ending(asyncio.Protocol):
             self._connections.stalled.watch(self._pipe, self._loop.time())
         super().force_close()  # type: ignore[misc]  # the server's protocol has it
 
+    # -- who is sent away ----------------------------------------------------------------------------
+
+    def part(self, words: bytes) -> None:
+        """Say something, and close when the client has heard it (RFC 9112, section 9.6).
+
+        A connection that is closed while something is there that nobody has read is reset, and what was said is lost.
+        """
+        pipe = self._pipe
+        pipe.write(words)
+        self.transport = None  # type: ignore[misc]  # as above; nothing that comes is read any more
+        self.force_close()
+        pipe.write_eof()
+        self._connections.leave(cast("Client", self))
+        self._connections.stalled.watch(pipe, self._loop.time())
+        self._loop.call_later(_LINGER, pipe.close)
+
     # -- who may have gone ---------------------------------------------------------------------------
 
     def eof_received(self) -> bool:
         """Return whether the client may still wait for an answer."""
+        if self.transport is None:
+            return False
         if not self._ended and self._is_asked():
             self._ended = True  # type: ignore[misc]  # the slot is below, with the protocol's own
             self._loop.call_later(PATIENCE, self._look_after, self._answered())

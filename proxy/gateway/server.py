@@ -279,8 +279,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
     def refuse(self, error: ProxyError) -> None:
         """Answer what is no complete request yet, and close."""
         if self.transport is not None:
-            self.transport.write(self._owner.refusal(error))
-        self.force_close()
+            self.part(self._owner.refusal(error))
 
     def cancel(self) -> None:
         """End the request under way."""

@@ -6,11 +6,13 @@ The one that was used last is used first, so that the others can grow old and be
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 from proxy.errors import ConnectionTerminated
 from proxy.transport.connection import Connection
 from proxy.transport.resumption import Resuming
 
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()  # all there are: they share the files that may be open
 _PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that belong to no answer
 
 
@@ -34,6 +36,7 @@ class Pool:
         self._trusted_from = 0.0
         self._emptied: asyncio.Future[None] | None = None
         self._closed = False
+        _pools.add(self)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -111,6 +114,12 @@ class Pool:
         if self._open:
             self._emptied = self._loop.create_future()
             await self._emptied
+
+    def make_room(self) -> None:
+        """Close what is idle in any pool of this event loop: this process can't open another file."""
+        for pool in tuple(_pools):
+            if pool._loop is self._loop:
+                pool._close_idle()
 
     def _close_idle(self) -> None:
         idle, self._idle = self._idle, []

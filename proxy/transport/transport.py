@@ -7,7 +7,7 @@ import ssl
 
 import httpx
 
-from proxy.errors import ConnectionTerminated, OutgoingProxyError
+from proxy.errors import ConnectionTerminated, OutgoingProxyError, OutOfSockets
 from proxy.transport.answer import Answer
 from proxy.transport.connect import Way, basic_authorization, connect, host_port
 from proxy.transport.connection import Connection, Limits
@@ -123,7 +123,11 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             self._pool = Pool(self._expiry, loop, self._way.tls)
         pool = self._pool
         pool.check()
-        connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))
+        try:
+            connection = await connect(self._way, lambda: Connection(pool, self._writer, self._limits, loop))
+        except OutOfSockets:
+            pool.make_room()  # for the next attempt
+            raise
         try:
             pool.check()
         except ConnectionTerminated:

@@ -15,7 +15,7 @@ from proxy.admin import Common, Problems, problems
 from proxy.app import App, Change
 from proxy.config import Settings
 from proxy.errors import ConfigError, CountersignError
-from proxy.life import warn_of_secrets
+from proxy.life import warn_early
 from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.places import ADMIN, PROXY, Place
@@ -96,7 +96,7 @@ class Worker:
             return
         self._say(Ready())
         if self._assignment.first:
-            self._do(warn_of_secrets(self._assignment.settings, self._log))
+            self._do(warn_early(self._assignment.settings, self._log))
         self._do(self._obey())
         await self._ending.wait()
         for task in self._tasks:

@@ -250,3 +250,30 @@ def test_who_reads_slowly_is_not_cut_off(run: Run) -> None:
                     await asyncio.sleep(0.05)
 
     run(story())
+
+
+# -- who is sent away --------------------------------------------------------------------------------------
+
+
+def test_who_is_sent_away_hears_why_though_nobody_read_what_it_sent(run: Run) -> None:
+    async def story() -> None:
+        hanging = Hanging()
+        async with served(hanging, connections=1) as at:
+            _, busy = await at.connect()
+            busy.write(GET)
+            await hanging.came.wait()
+            clients = []
+            for _ in range(20):
+                with_much = socket.create_connection(("127.0.0.1", at.port))
+                with_much.sendall(GET + bytes(100_000))
+                with_much.setblocking(False)
+                clients.append(with_much)
+            for client in clients:
+                with client:
+                    assert b" 503 " in await asyncio.get_running_loop().sock_recv(client, 1 << 16)
+                    assert await asyncio.get_running_loop().sock_recv(client, 1 << 16) == b""
+            busy.close()
+            hanging.go_on.set()
+            await emptied(at)
+
+    run(story())

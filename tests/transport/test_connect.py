@@ -26,7 +26,7 @@ from proxy.errors import (
 )
 from proxy.transport import HTTP11Transport, connect, dial
 from proxy.transport.connect import Way, explained
-from tests.transport.requests import OK, Pieces, fetch, get, post
+from tests.transport.requests import OK, Pieces, fetch, get, post, until
 from tests.transport.upstream import Line, Script, Upstream, always, answers
 
 Certificates = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -117,6 +117,17 @@ async def test_without_a_file_descriptor_it_is_our_own_fault_and_passes(
         transport = HTTP11Transport(upstream.url, proxy=proxy)
         no_socket_left()
         assert type(await failure_of(transport)) is OutOfSockets
+
+
+async def test_what_is_idle_elsewhere_makes_room_for_the_next_attempt(no_socket_left: Callable[[], None]) -> None:
+    async with Upstream(always(OK)) as one, Upstream(always(OK)) as other:
+        elsewhere, transport = HTTP11Transport(one.url), HTTP11Transport(other.url)
+        await fetch(elsewhere, get())
+        no_socket_left()
+        assert elsewhere.idle == 1
+        assert type(await failure_of(transport)) is OutOfSockets
+        await until(lambda: elsewhere.open == 0)
+        await transport.aclose()
 
 
 async def test_the_name_is_asked_for_anew_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
