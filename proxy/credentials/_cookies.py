@@ -12,9 +12,12 @@ from urllib.parse import unquote_plus
 
 import httpx
 
+from proxy.credentials._names import is_among, plain_names
 from proxy.values import is_loopback
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Old servers (RFC 2109) separate cookies by commas, and Python's http.cookies by spaces, too.
+_INNER = re.compile(rb"""[,\s"]([^,\s"=]+)\s*=""")
 _NUMBER = re.compile(r"-?\d{1,15}")
 
 
@@ -134,13 +137,14 @@ def with_cookies(theirs: bytes, ours: Iterable[tuple[str, str]]) -> bytes:
     Of the same name there is only ours, however the client wrote it.
     """
     ours = list(ours)
-    names = {each for name, _ in ours for each in (name, unquote_plus(name))}
+    names = plain_names(each for name, _ in ours for each in (name, unquote_plus(name)))
     pairs = [pair.strip(b" \t") for pair in theirs.split(b";")]
-    left = [pair for pair in pairs if pair and names.isdisjoint(_names(pair))]
+    left = [pair for pair in pairs if pair and not _is_named(pair, names)]
     return b"; ".join([*left, *(f"{name}={value}".encode("latin-1") for name, value in ours)])
 
 
-def _names(pair: bytes) -> tuple[str, str]:
-    """How servers may read its name: as it is, or decoded."""
-    name = pair.partition(b"=")[0].strip().decode("latin-1")
-    return name, unquote_plus(name)
+def _is_named(pair: bytes, names: frozenset[str]) -> bool:
+    """Whether any server finds one of `names` in it: decoded or not, or behind a comma or a space."""
+    first = pair.partition(b"=")[0].decode("latin-1")
+    more = [name.decode("latin-1") for name in _INNER.findall(pair)] if b"=" in pair else []
+    return any(is_among(name, names) or is_among(unquote_plus(name), names) for name in (first, *more))

@@ -7,12 +7,14 @@ be what is sent, and what a client sent has to stay as it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import httpx
 
+from proxy.errors import CredentialError
 from proxy.transport.messages import RawHeaders, replaced
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+")
 # These frame the message or say whose it is; a credential has no business there.
 _NOT_OURS = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
@@ -34,6 +36,20 @@ def check_field_name(name: str) -> None:
         raise ValueError(f"{name!r} is not the name of a header field")
     if name.lower() in _NOT_OURS:
         raise ValueError(f"{name} is set by the proxy itself")
+
+
+def check_fields(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """See that fields which a stranger's code has made are some; ``httpx.Headers`` takes anything.
+
+    Raises:
+        CredentialError: they are none, and could be read as others.
+
+    """
+    for name, value in fields:
+        if not _TOKEN.fullmatch(name.decode("latin-1")) or _CONTROL.search(value):
+            raise CredentialError(
+                "the credential made a header field that is none: a control character, or a wrong name"
+            )
 
 
 def field_value(request: httpx.Request, name: str, separator: bytes = b", ") -> bytes:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import httpx
 
 from proxy.credentials import Scheme
+from proxy.credentials._fields import check_fields
 from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
 
 READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
@@ -121,6 +122,7 @@ class ForeignScheme(Scheme):
             if following is None:
                 raise CredentialError("the credential's flow yields no request")
             while following is not None:
+                check_fields(following.headers.raw)
                 if following.url is url:
                     following.url = base
                 else:

@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote_plus
 
 import httpx
 
+from proxy.credentials._names import is_among, plain_names
+
 _PAIR = re.compile(rb"[&;]?[^&;]*")
 _ENCODED_PERCENT = re.compile(r"%(?:25)+")
 _DEPTH = 8  # times that a name may have been encoded; ``%2525…`` counts once, however long
@@ -28,8 +30,9 @@ def with_query(request: httpx.Request, pairs: Iterable[tuple[str, str | bytes]],
 def without_query(request: httpx.Request, names: Collection[str]) -> None:
     """Take parameters of the client's out of the target.
 
-    They are found however they are encoded, and behind ``;``, too: some servers separate there.
+    They are found however they are encoded and spelt, and behind ``;``, too: some servers separate there.
     """
+    names = plain_names(names)
     target: bytes = request.extensions["target"]
     path, mark, query = target.partition(b"?")
     pairs = _PAIR.findall(query)
@@ -42,12 +45,11 @@ def without_query(request: httpx.Request, names: Collection[str]) -> None:
     request.extensions["target"] = path + mark + query
 
 
-def _is_named(pair: bytes, names: Collection[str]) -> bool:
+def _is_named(pair: bytes, names: frozenset[str]) -> bool:
     name = pair.lstrip(b"&;").partition(b"=")[0].decode("latin-1")
     for depth in range(_DEPTH):
         plain = unquote_plus(_ENCODED_PERCENT.sub("%", name) if depth else name)
-        # Some servers overlook space around a name, or what follows a NUL.
-        if plain.partition("\0")[0].strip() in names:
+        if is_among(plain, names):
             return True
         if plain == name:
             break

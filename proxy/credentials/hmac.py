@@ -119,6 +119,9 @@ class Hmac(Credential):
             check_field_name(name)
         headers = tuple((name, _template(f"headers.{name}", text)) for name, text in self.headers.items())
         query = tuple((name, _template(f"query.{name}", text)) for name, text in self.query.items())
+        broken = [name for name, template in headers if not template.is_clean]
+        if broken:
+            raise ValueError(f"headers.{broken[0]}: a header field can't hold control characters")
         string = _template("string_to_sign", self.string_to_sign, _STRING)
         if not any("signature" in template.fields for _, template in (*headers, *query)):
             raise ValueError(
@@ -286,7 +289,7 @@ def _fields(templates: Iterable[tuple[str, Template]], values: Values) -> Fields
     fields: Fields = []
     for name, template in templates:
         value = template.render(values)
-        if not (template.is_clean and template.fields <= _CLEAN) and CONTROL.search(value):
+        if not template.fields <= _CLEAN and CONTROL.search(value):
             raise CredentialError("a header that the credential makes would hold a control character")
         fields.append((name.encode(), value))
     return fields

@@ -34,8 +34,14 @@ _SEEN = frozenset(
     }
 ) | METHOD_OVERRIDES  # fmt: skip
 _SPECIAL = _HOP | _OURS | _SEEN
-# An application server that turns "-" into "_" could take these for the real ones.
-_LOOKALIKES = frozenset(name for name in _HOP | _OURS | {b"content-length"})
+# An application server could take "Content_Length" and "content.length" for the real one: CGI's variables have
+# underscores, in whose place some servers put them for whatever is no letter.
+_PLAIN = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_.!#$%&'*+^`|~", b"abcdefghijklmnopqrstuvwxyz--------------"
+)  # fmt: skip
+_LOOKALIKES = _HOP | _OURS | {b"content-length"}
+PATH_OVERRIDES = (b"X-Original-URL", b"X-Rewrite-URL")
+"""By which some servers (IIS, Symfony) let another path be meant than the request line's."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
@@ -85,7 +91,7 @@ def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
             special.setdefault(name, []).append(field[1])
             if name in _SEEN:
                 fields.append(field)
-        elif b"_" not in name or name.replace(b"_", b"-") not in _LOOKALIKES:
+        elif name.translate(_PLAIN) not in _LOOKALIKES:
             fields.append(field)
     if b"connection" in special:
         fields = _without_named(fields, special[b"connection"])
@@ -127,9 +133,9 @@ class RequestHeaders:
         hosts = [field for field in self._set if field[0].lower() == b"host"]
         self._host = hosts[-1] if hosts else (b"Host", host)
         self._set = [field for field in self._set if field not in hosts]
-        # A field that is set replaces what the client sent; one with underscores may become the same upstream.
+        # A field that is set replaces what the client sent, look-alikes included.
         ruled = [name.encode() for name in (*rules.set, *rules.remove)]
-        self._drop = frozenset(name.lower().replace(b"_", b"-") for name in (*drop, *ruled))
+        self._drop = frozenset(name.translate(_PLAIN) for name in (*drop, *ruled))
         self._may_keep = b"authorization" not in {name.lower() for name in ruled}
 
     def outbound(self, head: Head, *, chunked: bool, websocket: bool, keep_authorization: bool) -> RawHeaders:
@@ -138,9 +144,8 @@ class RequestHeaders:
         keep_authorization = keep_authorization and self._may_keep
         fields = [self._host]
         for field in head.fields:
-            name = field[0].lower()
-            unwanted = name in drop or (b"_" in name and name.replace(b"_", b"-") in drop)
-            if not unwanted or (keep_authorization and name == b"authorization"):
+            name = field[0].translate(_PLAIN)
+            if name not in drop or (keep_authorization and name == b"authorization"):
                 fields.append(field)
         fields += self._set
         if chunked:

@@ -17,6 +17,7 @@ from proxy.gateway.guard import Admitted
 from proxy.gateway.headers import (
     LENGTH,
     METHOD_OVERRIDES,
+    PATH_OVERRIDES,
     REWRITTEN,
     RequestHeaders,
     ResponseHeaders,
@@ -58,10 +59,16 @@ class Route:
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
         drops_cookies = settings.cookies == "drop"
+        is_bounded = not self._policy.is_open or exchange.upstream.base
         self._request_headers = RequestHeaders(
             exchange.upstream.authority,
             settings.request_headers,
-            drop=(b"authorization", *scheme.fields, *([b"cookie"] if drops_cookies else [])),
+            drop=(
+                b"authorization",
+                *scheme.fields,
+                *([b"cookie"] if drops_cookies else []),
+                *(PATH_OVERRIDES if is_bounded else []),
+            ),
         )
         self._rewrite = frozenset(name.encode() for name in settings.rewrite)
         self._response_headers = ResponseHeaders(
@@ -158,7 +165,9 @@ class Route:
         if b"authorization" in head.special:
             if self.settings.client_authorization == "refuse":
                 raise Denied("this route refuses requests that bring an Authorization")
-            keep = self.settings.client_authorization == "keep"
+            # One that ``Connection`` names does not go on: nothing is kept then, and ours is sent.
+            goes_on = any(name.lower() == b"authorization" for name, _ in head.fields)
+            keep = goes_on and self.settings.client_authorization == "keep"
         fields = self._request_headers.outbound(
             head,
             chunked=inbound.body is not None and inbound.length is None,

@@ -56,6 +56,11 @@ class Source(Model, ABC):
         return False
 
     @property
+    def mistake(self) -> str:
+        """What makes it useless, if that is known without asking for it; else nothing."""
+        return ""
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Names of the environment variables that hold it."""
         return ()
@@ -100,14 +105,19 @@ class Source(Model, ABC):
     def _checked(self, value: str) -> str:
         if self.pick is not None:
             value = self._picked(value, self.pick)
+        flaw = self._flaw(value)
+        if flaw:
+            raise SecretError(f"{self.where} {flaw}")
+        return value
+
+    def _flaw(self, value: str) -> str:
+        """Say what makes a text no secret; nothing if it is one."""
         if not value:
-            raise SecretError(f"{self.where} is empty")
+            return "is empty"
         # In this order: what pydantic holds as private costs more than the search.
         if _CONTROL.search(value) and (not self._has_lines or _CONTROL.search(value.translate(_LINE_BREAKS))):
-            raise SecretError(f"{self.where} holds a line break or another control character")
-        if _SURROGATE.search(value):
-            raise SecretError(f"{self.where} is not UTF-8 text")
-        return value
+            return "holds a line break or another control character"
+        return "is not UTF-8 text" if _SURROGATE.search(value) else ""
 
     def _picked(self, text: str, pick: str) -> str:
         value = _MISSING
@@ -165,6 +175,12 @@ def _with_lines(source: Source) -> Source:
     return copy
 
 
+def _usable(source: Source) -> Source:
+    if source.mistake:
+        raise ValueError(source.mistake)
+    return source
+
+
 if TYPE_CHECKING:
     Secret = Source
     SecretText = Source
@@ -174,7 +190,7 @@ else:
     _union = _tagged[0]
     for _member in _tagged[1:]:
         _union = _union | _member
-    Secret = Annotated[
+    _any_secret = Annotated[
         _union,
         Discriminator(
             kind_of,
@@ -183,8 +199,10 @@ else:
             + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES if source.kind != "literal"),
         ),
     ]
+    Secret = Annotated[_any_secret, AfterValidator(_usable)]
     SecretNumber = Annotated[Secret, BeforeValidator(_digits, json_schema_input_type=int | Secret)]  # or any text
-    SecretText = Annotated[Secret, AfterValidator(_with_lines)]  # such as a PEM; never stands in a field
+    # Such as a PEM; never stands in a field.
+    SecretText = Annotated[_any_secret, AfterValidator(_with_lines), AfterValidator(_usable)]
 
 _adapter: TypeAdapter[Source] = TypeAdapter(Secret, config=ConfigDict(defer_build=True))
 

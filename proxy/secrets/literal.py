@@ -37,6 +37,12 @@ class Literal(Source):
         return not self.value.get_secret_value()
 
     @property
+    def mistake(self) -> str:
+        """As `Source.mistake`."""
+        # An empty one was meant: some APIs want an empty password.
+        return "" if self.is_blank else self._flaw(self.value.get_secret_value())
+
+    @property
     def where(self) -> str:
         """As `Source.where`."""
         return "the configuration"

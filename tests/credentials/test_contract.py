@@ -340,13 +340,23 @@ async def test_a_secret_that_can_not_be_had_is_named_by_its_source(name: str) ->
 
 # A text in a stranger's table is no secret that we know of, and what is signed with stands in no field.
 @pytest.mark.parametrize("name", [name for name in NEEDY if not name.startswith(("python", "jwt"))])
-async def test_a_secret_that_would_break_a_field_is_not_sent(name: str) -> None:
-    table = replaced(CASES[name].table, f"{SECRET}\r\nX-Injected: 1")
-    bench = Bench(made(table))
+@pytest.mark.parametrize("breaks", ["\r\nX-Injected: 1", "\n", "\r", "\x01"])
+async def test_a_secret_that_would_break_a_field_is_not_sent(
+    name: str, breaks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKEN", f"{SECRET}{breaks}x")
+    bench = Bench(made(replaced(CASES[name].table, {"env": "BROKEN"})))
     with pytest.raises(ProxyError) as caught:
         await bench()
     assert SECRET not in everything(caught.value)
     assert bench.api.requests == []
+
+
+@pytest.mark.parametrize("name", [name for name in NEEDY if not name.startswith("python")])
+def test_one_that_stands_in_the_configuration_is_refused_with_it(name: str) -> None:
+    with pytest.raises(ValueError, match="control character") as caught:
+        parse(replaced(CASES[name].table, f"{SECRET}\0x"))
+    assert SECRET not in "".join(error["msg"] for error in getattr(caught.value, "errors", list)())
 
 
 async def test_it_is_ready_when_its_secrets_are_there(case: Case, scheme: Scheme) -> None:

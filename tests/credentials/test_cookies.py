@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from hypothesis import given
@@ -132,6 +134,24 @@ def test_ours_stand_beside_the_clients(theirs: bytes, sent: bytes) -> None:
 @pytest.mark.parametrize("theirs", [b"s%69d=theirs", b"sid=theirs", b"%73id=theirs"])
 def test_a_name_with_an_escape_in_it_is_ours_however_it_is_read(theirs: bytes) -> None:
     assert with_cookies(theirs, [("s%69d", "x")]) == b"s%69d=x"
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [b"sid=x", b"SID=x", b"sid", b" sid =x", b"\tsid=x", b"s%69d=x", b"+sid=x", b"sid[]=x", b"sid%5B0%5D=x",
+     b"sid%00=x",
+     b"b=1, sid=x", b"b=1,sid =x", b"b=1 sid=x", b'b="1; sid=x; c="', b'b="sid=x"'],
+)  # fmt: skip
+def test_no_spelling_that_a_server_takes_for_ours_is_left(theirs: bytes) -> None:
+    sent = with_cookies(b"a=1; " + theirs + b"; z=2", [("sid", "ours")])
+    assert re.findall(rb"(?i)sid", sent) == [b"sid"]
+    assert sent.startswith(b"a=1; ")
+    assert sent.endswith(b"z=2; sid=ours")
+
+
+@pytest.mark.parametrize("theirs", [b"sid2=x", b"my-sid=x", b"a=sid", b"a=my sid is x", b"a=x,sid", b"a=b:sid=1"])
+def test_others_stay(theirs: bytes) -> None:
+    assert with_cookies(theirs, [("sid", "ours")]) == theirs + b"; sid=ours"
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=100))

@@ -27,7 +27,7 @@ def added(to: bytes, *pairs: tuple[str, str | bytes]) -> bytes:
         (b"/p?&a=1", b"/p?&a=1&k=v"), (b"/p?;a", b"/p?;a&k=v"), (b"/p?a=1;", b"/p?a=1;k=v"), (b"/p??", b"/p??&k=v"),
         (b"/p?k=x", b"/p?k=v"), (b"/p?k", b"/p?k=v"), (b"/p?k=x&a=1", b"/p?a=1&k=v"), (b"/p?a=1&k=x", b"/p?a=1&k=v"),
         (b"/p?k=x;a=1", b"/p?a=1&k=v"), (b"/p?a=1;k=x&b", b"/p?a=1&b&k=v"), (b"/p?k=1&k=2&k=3", b"/p?k=v"),
-        (b"/p?&k=x&a", b"/p?&a&k=v"), (b"/p?k=x&&a", b"/p?&a&k=v"), (b"/p?K=x&kk=x&ak=k", b"/p?K=x&kk=x&ak=k&k=v"),
+        (b"/p?&k=x&a", b"/p?&a&k=v"), (b"/p?k=x&&a", b"/p?&a&k=v"), (b"/p?kk=x&ak=k&k-=1", b"/p?kk=x&ak=k&k-=1&k=v"),
         (b"/p?%6b=x", b"/p?k=v"), (b"/p?%6B", b"/p?k=v"), (b"/p?%256b=x", b"/p?k=v"), (b"/p?%25256B=x", b"/p?k=v"),
         (b"/p?%%36b=x", b"/p?k=v"), (b"/p?+k=x", b"/p?k=v"), (b"/p?%20k%20=x", b"/p?k=v"), (b"/p?k%00z=x", b"/p?k=v"),
         (b"/p?a=%26k=x", b"/p?a=%26k=x&k=v"), (b"/k=x/p?a", b"/k=x/p?a&k=v"), (b"/p?a=/k=x", b"/p?a=/k=x&k=v"),
@@ -35,6 +35,29 @@ def added(to: bytes, *pairs: tuple[str, str | bytes]) -> bytes:
 )  # fmt: skip
 def test_what_the_client_sent_under_the_name_makes_way(before: bytes, after: bytes) -> None:
     assert added(before, ("k", "v")) == after
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"api_key", b"API_KEY", b"Api_Key", b"%61pi_key", b"%41PI_KEY", b"api_key[]", b"api_key[a]", b"api_key%5B%5D",
+     b"api_key%255b0]", b"api.key", b"api%2ekey", b"api+key", b"api%20key", b"api[key", b"+api_key", b"api_key+",
+     b"%09api_key", b"api_key%00x", b"%E2%84%AA".replace(b"%E2%84%AA", b"api_%E2%84%AAey")],
+)  # fmt: skip
+def test_no_spelling_that_a_server_takes_for_ours_is_left(name: bytes) -> None:
+    for pair in (name, name + b"=", name + b"=theirs"):
+        assert added(b"/p?" + pair, ("api_key", "v")) == b"/p?api_key=v"
+        assert added(b"/p?a=1;" + pair + b"&b", ("api_key", "v")) == b"/p?a=1&b&api_key=v"
+
+
+@pytest.mark.parametrize(
+    "name", [b"api-key", b"apikey", b"my_api_key", b"api_key2", b"a[api_key]", b"x.api_key", b"api_key]"]
+)
+def test_other_names_stay(name: bytes) -> None:
+    assert added(b"/p?" + name + b"=theirs", ("api_key", "v")) == b"/p?" + name + b"=theirs&api_key=v"
+
+
+def test_of_a_name_with_brackets_others_with_such_stay() -> None:
+    assert added(b"/p?key[b]=1&key=2&KEY[A]=3&key%5Ba%5D", ("key[a]", "v")) == b"/p?key[b]=1&key=2&key%5Ba%5D=v"
 
 
 def test_names_and_values_are_encoded_as_utf8() -> None:

@@ -112,6 +112,7 @@ async def test_an_empty_one_is_none(make: Make) -> None:
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\x01", "\x0b", "\x1b", "\x7f"])
+@pytest.mark.parametrize("kind", PICKING)
 async def test_one_that_would_break_a_field_is_none(make: Make, character: str) -> None:
     source = make(f"{CANARY}{character}x")
     with pytest.raises(SecretError, match="control character") as caught:
@@ -215,6 +216,7 @@ class WithText(Model):
     key: SecretText
 
 
+@pytest.mark.parametrize("kind", PICKING)
 async def test_one_of_several_lines_is_had_where_such_is_wanted(make: Make) -> None:
     lines = "-----BEGIN X-----\nabc\r\n\n-----END X-----"
     assert await WithText(key=make(lines)).key.get() == lines

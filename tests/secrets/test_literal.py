@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from pydantic import TypeAdapter
 
-from proxy.secrets import Secret, Source
+from proxy.secrets import Secret, SecretText, Source
 from proxy.secrets.literal import Literal
 
 ADAPTER: TypeAdapter[Source] = TypeAdapter(Secret)
@@ -18,6 +19,18 @@ def test_an_empty_one_was_meant_to_be() -> None:
     assert ADAPTER.validate_python("").is_blank
     assert not ADAPTER.validate_python("x").is_blank
     assert not ADAPTER.validate_python({"env": "EMPTY"}).is_blank
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\x00", "\x01", "\x0b", "\x1b", "\x7f"])
+def test_one_that_would_break_a_field_is_refused_with_the_configuration(character: str) -> None:
+    with pytest.raises(ValueError, match="holds a line break or another control character"):
+        ADAPTER.validate_python(f"x{character}y")
+
+
+def test_one_of_several_lines_may_be_a_key() -> None:
+    assert TypeAdapter(SecretText).validate_python("a\r\nb\n")
+    with pytest.raises(ValueError, match="control character"):
+        TypeAdapter(SecretText).validate_python("a\n\0b")
 
 
 def test_its_schema_is_a_string() -> None:
