@@ -107,6 +107,11 @@ class Relay:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._tasks)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
@@ -115,20 +120,26 @@ class Relay:
         self.count += 1
         ends = [writer]
         try:
+            await self._pass_on(reader, ends, fates)
+        except asyncio.CancelledError:
+            pass  # the relay ends
+        finally:
+            for end in ends:
+                end.close()
+            self._tasks.discard(task)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, ends: list[asyncio.StreamWriter], fates: Fates) -> None:
+        try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(up_writer)
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(_pump(reader, up_writer, fates.up))
-                pumps.create_task(_pump(up_reader, writer, fates.down))
+                pumps.create_task(_pump(up_reader, ends[0], fates.down))
         except* _ResetError:
             for end in ends:
                 _reset(end)
         except* OSError:
             pass
-        finally:
-            for end in ends:
-                end.close()
-            self._tasks.discard(task)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=_READ, backlog=1024)

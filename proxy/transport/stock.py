@@ -49,25 +49,44 @@ class Facts:
     Args:
         http2: refuse an upstream that does not agree to HTTP/2, before anything is sent.
         own: addresses that are refused likewise.
+        made: told of a new connection: a network stream of httpcore's.
 
     """
 
-    def __init__(self, *, http2: bool = False, own: OwnAddresses | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        http2: bool = False,
+        own: OwnAddresses | None = None,
+        made: Callable[[Any], None] = lambda stream: None,  # noqa: ARG005  # nobody wants to know
+    ) -> None:
         self._http2 = http2
         self._own = own
+        self._made = made
         self.connected = False
         self.sent = False
         self.complete = False  # the request
         self.begun = False  # the answer
+        self._half: Any = None  # a network stream of httpcore's, while nobody else would close it
+
+    async def abandon(self) -> None:
+        """Close a connection that is not through with its handshake: httpcore forgets it when it is cancelled."""
+        half, self._half = self._half, None
+        if half is not None:
+            await half.aclose()
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:  # Any: httpcore's signature
         """Note an event of httpcore's trace."""
         if event.startswith("connection.connect_"):
             self.connected = True
+            self._half = info.get("return_value")
             if self._own is not None and event.endswith("tcp.complete"):
                 await _other(info["return_value"], self._own)
-        elif self._http2 and event.endswith(".start_tls.complete"):
-            await _agreed(info["return_value"])
+        elif event.endswith(".start_tls.complete"):
+            self._half = None
+            self._made(info["return_value"])
+            if self._http2:
+                await _agreed(info["return_value"])
         elif event.endswith("send_request_headers.started"):
             self.sent = True
         elif event.endswith("send_request_body.complete"):
@@ -121,6 +140,7 @@ class StockTransport(httpx.AsyncBaseTransport):
         self._proxy = proxy
         self._http2 = http2
         self._own = own
+        self._latest: Any = None  # connection: a network stream of httpcore's
 
     @cached_property
     def _inner(self) -> httpx.AsyncHTTPTransport:
@@ -137,15 +157,19 @@ class StockTransport(httpx.AsyncBaseTransport):
             UpstreamError: what failed.
 
         """
-        facts = Facts(http2=self._http2, own=self._own)
+        facts = Facts(http2=self._http2, own=self._own, made=self._made)
         extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
         # httpcore would send it to an outgoing proxy as well, in the place of CONNECT's own.
         target = extensions.pop("target", None)
         url = request.url if target is None else Aimed(request.url, target)
         assert isinstance(request.stream, httpx.AsyncByteStream)
         sent = raw_request(request.method, url, request.headers.raw, request.stream, extensions)
-        with mapped(facts):
-            response = await self._inner.handle_async_request(sent)
+        try:
+            with mapped(facts):
+                response = await self._inner.handle_async_request(sent)
+        except BaseException:
+            await facts.abandon()
+            raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
         if _CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
@@ -157,6 +181,12 @@ class StockTransport(httpx.AsyncBaseTransport):
         """Close all connections."""
         if "_inner" in self.__dict__:
             await self._inner.aclose()
+        if self._latest is not None:
+            # httpcore forgets a connection for which somebody waited who was cancelled.
+            await self._latest.aclose()
+
+    def _made(self, stream: Any) -> None:  # Any: as above
+        self._latest = stream
 
 
 class Aimed(httpx.URL):

@@ -29,7 +29,8 @@ from proxy.transport import HTTP11Transport
 from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.stock import StockTransport
 from tests.http2 import Application, Receive, Scope, Send, answer, body_of, http2_server, trusting
-from tests.transport.requests import Pieces, fetch
+from tests.relay import Fate, Fates, Relay
+from tests.transport.requests import Pieces, fetch, until
 from tests.transport.test_connect import relay
 from tests.transport.upstream import Line, Upstream
 
@@ -142,6 +143,27 @@ async def test_an_answer_that_is_given_up_ends_upstream_and_spoils_no_other(serv
         await gone.wait()
         assert transport.open == 0
         assert (await fetch(transport, request(url, b"/short"))).status == 200
+
+
+async def test_who_is_cancelled_while_another_connects_leaves_no_connection_behind(
+    authority: trustme.CA, localhost: trustme.LeafCert, tmp_path: Path
+) -> None:
+    async with (
+        http2_server(echo, tmp_path, localhost) as port,
+        Relay(port, Fates(up=Fate(latency=0.05))) as network,
+    ):
+        url = httpx.URL(f"https://localhost:{network.port}")
+        transport = over(url, authority)
+        connecting = asyncio.create_task(fetch(transport, request(url)))
+        await until(lambda: network.count)
+        waiting = asyncio.create_task(fetch(transport, request(url)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert (await connecting).status == 200
+        assert transport.open == 0
+        async with asyncio.timeout(2):
+            await until(lambda: network.open == 0)
+        await transport.aclose()
 
 
 async def test_others_on_a_spoilt_connection_go_on_to_their_end(serve: Serve) -> None:

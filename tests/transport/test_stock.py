@@ -78,6 +78,33 @@ async def test_what_breaks_after_sending(answer: bytes, error: type[UpstreamErro
     assert (caught.value.sent, caught.value.reused, caught.value.begun) == (True, False, begun)
 
 
+@pytest.mark.parametrize("how", ["cancelled", "too late", "no TLS"])
+async def test_a_handshake_that_comes_to_nothing_leaves_no_connection(how: str) -> None:
+    arrived, ended = asyncio.Event(), asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        arrived.set()
+        if how == "no TLS":
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        while await reader.read(4096):
+            pass
+        ended.set()
+
+    async with raw_server(play) as port:
+        transport = StockTransport(context, connect=0.1 if how == "too late" else 5)
+        asking = asyncio.create_task(transport.handle_async_request(httpx.Request("GET", f"https://127.0.0.1:{port}/")))
+        await arrived.wait()
+        if how == "cancelled":
+            asking.cancel()
+        async with asyncio.timeout(2):
+            # Not by the garbage collector, whenever it comes: what failed is held on to.
+            failed = await asyncio.gather(asking, return_exceptions=True)
+            await ended.wait()
+        await transport.aclose()
+        assert isinstance(failed[0], BaseException)
+
+
 async def test_nobody_listens() -> None:
     async with raw_server(plays(b"")) as port:
         pass
