@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from proxy.clock import Clock
 from tests.conftest import Running, Start
@@ -21,6 +22,14 @@ from tests.watching import watch
 
 TOKEN = "the-secret-token"
 BEARER = {"type": "bearer", "token": TOKEN}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Function) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have what is left behind looked for on the loop, too, that serves in processes."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.module.__name__.endswith(("test_gone", "test_crowds")):
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
 class House:

@@ -165,7 +165,7 @@ class Line:
     def reset(self) -> None:
         """End without a farewell: what is unsent is dropped, and the other side is told that it was."""
         sock = self.writer.get_extra_info("socket")
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # it may be closed, and uvloop then has none
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
