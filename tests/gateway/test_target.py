@@ -19,6 +19,8 @@ DOTS = [
     "%ef%bc%8e%ef%bc%8e", "%e2%80%a4.", "%e2%80%a5", "..;", "..;x=1", ".;", "%2e%2e%3bx", "..%3b", "..%00", "..%00.jpg",
     "..%3f", "..%3fx", "..%23", "..%2500x", "%20..", "..%20", "..%09", ".%09.", ".%0a.", ".%0d%0a.", "..%0d%0a",
     "..%0b",
+    "..%c0%80", "..%c0%bb", "..%c0%bfx", "%c0%a52e.", "%c0%a52e%c0%a52e", "..%c0%c0", "..%ff", "%fe..",
+    "..%e2%80%8b", ".%c2%ad.", "%ef%bb%bf..", "..%a0", ".%e2%81%a0.", "%25c0%2580..", "%e0%80%a52e.",
     "%0c..", "%7f..", "..%1f", "..%ef%bc%9bx", "%00..", "%00%20.;x", "%2500..",
 ]  # fmt: skip
 SLASHES = [
@@ -36,6 +38,13 @@ def test_a_dot_segment_is_refused_however_it_is_spelt(dots: str) -> None:
                 check_path(path.encode())
 
 
+@pytest.mark.parametrize("dots", ["%ef%bc%852e.", "%ef%bc%852e%ef%bc%852e", ".%c1.", ".%c1%c1.", "%ef%bc%85252e."])
+def test_one_that_some_readers_only_see_too(dots: str) -> None:
+    for slash in ("/", "%2f", "%5C", "%252f"):
+        with pytest.raises(MalformedRequest):
+            check_path(f"/a{slash}{dots}{slash}b".encode())
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -43,7 +52,8 @@ def test_a_dot_segment_is_refused_however_it_is_spelt(dots: str) -> None:
         "/a;v=1/b", "/a;..", "/;", "/a%2fb", "/@scope%2fname", "/a%5cb", "/%", "/100%", "/%zz", "/%2", "/a%20b", "/%e4",
         "/%c3%a4", "/a%00b", "/a%252fb", "/%e2%80%a6", "/x..%2fy", "/%u0041", "/%ud800", "/.%2e%2e", "/a%3f..",
         "/:..", "/~",
-        "/%c0", "/%c0a", "/%c1", "/%f0%9f%98%80", "/a%0ab",
+        "/%c0", "/%c0a", "/%c0%c0", "/caf%e9", "/%e9t%e9", "/%c1%c0", "/%e0%80", "/%e2%80%8b", "/a%c0%80b",
+        "/%ef%bc%85", "/%c1", "/%f0%9f%98%80", "/a%0ab",
     ],
 )  # fmt: skip
 def test_everything_else_passes(path: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.test_target import DOTS
 from tests.journeys.conftest import TOKEN, Build, House
 from tests.journeys.wires import Line, Message, chunked, early
 
@@ -384,6 +385,14 @@ async def test_a_target_that_could_mean_another_is_refused(build: Build, base: s
     house = await build(path=base)
     for target in TARGETS:
         await refused(house, get(target))
+
+
+async def test_two_hundred_spellings_of_what_leads_out_of_the_base_do_not(build: Build) -> None:
+    house = await build(path="/base")
+    spellings = [f"/a{slash}{dots}{slash}b" for dots in DOTS for slash in ("/", "%2f", "%5C", "%c0%af")]
+    assert len(spellings) > 200
+    for target in spellings:
+        await refused(house, get(target.encode()))
 
 
 @pytest.mark.parametrize("base", ["", "/base/%7Ea"])
