@@ -27,7 +27,7 @@ class Slow(Fresh):
     goals: ClassVar[tuple[Goal, ...]] = tuple(
         Goal(metric, limit, of=None, case=case)
         for case in ("countersign", _RAISED)
-        for metric, limit in (("errors", 0), ("p99", 200), ("each", 40), ("elapsed", 13))
+        for metric, limit in (("errors", 0), ("p99", 200), ("each", 40), ("elapsed", 15))
     )
     most_rounds: ClassVar[int] = 1
 
