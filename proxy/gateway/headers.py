@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.gateway import Head, RawHeaders
 from proxy.transport import Repeated
+from proxy.transport.messages import CONTROL
 from proxy.values import Model, split_words
 
 _HOP = frozenset(
@@ -43,7 +44,6 @@ _LOOKALIKES = _HOP | _OURS | {b"content-length"}
 PATH_OVERRIDES = (b"X-Original-URL", b"X-Rewrite-URL")
 """By which some servers (IIS, Symfony) let another path be meant than the request line's."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNTOUCHABLE = frozenset({b"content-length", b"host", b"transfer-encoding"})
 # Decided here or by the server, never by a rule: two framings, or a wrong one, make two requests of one.
 _FRAMING = _HOP - {b"proxy-authenticate", b"proxy-authentication-info"} | {b"content-length", b"expect"}
@@ -69,7 +69,7 @@ def _removable(name: str) -> str:
 
 
 def _value(value: str) -> str:
-    if _CONTROL.search(value.encode("utf-8", "replace")) or value != value.strip(" \t"):
+    if CONTROL.search(value.encode("utf-8", "replace")) or value != value.strip(" \t"):
         raise ValueError("a header field can't hold control characters, nor spaces at its ends")
     return value
 

@@ -6,6 +6,7 @@ that httpx made, so that nothing depends on which attributes those are.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -15,6 +16,9 @@ from proxy.transport.parser import Fields
 _REQUEST: dict[str, Any] = vars(httpx.Request("GET", "http://blank.invalid/", stream=httpx.ByteStream(b"")))
 _RESPONSE: dict[str, Any] = vars(httpx.Response(200, stream=httpx.ByteStream(b"")))
 _new = object.__new__
+
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no field holds, since it could be read as another one (RFC 9110, section 5.5)."""
 
 
 class RawHeaders(httpx.Headers):

@@ -5,7 +5,6 @@ What httpcore knows of a failure is asked of its trace: no other way tells wheth
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,13 +33,11 @@ from proxy.errors import (
     WriteTimeout,
 )
 from proxy.transport.connect import OURS
-from proxy.transport.messages import raw_request
+from proxy.transport.messages import CONTROL, raw_request
 from proxy.transport.own import OwnAddresses
 
 _REFUSED_STREAM = 7  # nothing was done with the request (RFC 9113, section 8.7)
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
-
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # would split the answer for somebody after us
 
 
 class Facts:
@@ -172,7 +169,7 @@ class StockTransport(httpx.AsyncBaseTransport):
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
-        if _CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
+        if CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
             await response.aclose()
             raise UpstreamProtocolError("a field of the answer holds a control character", sent=True, begun=True)
         return response
