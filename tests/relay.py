@@ -7,14 +7,14 @@ again.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Literal, Self
+
+from tests.sockets import reset
 
 End = Literal["reset", "close", "half-close", "hang"]
 _READ = 1 << 16
@@ -137,7 +137,7 @@ class Relay:
                 pumps.create_task(_pump(up_reader, ends[0], fates.down))
         except* _ResetError:
             for end in ends:
-                _reset(end)
+                reset(end)
         except* OSError:
             pass
 
@@ -190,10 +190,3 @@ async def _end(writer: asyncio.StreamWriter, end: End) -> None:
             writer.write_eof()
         case "hang":
             await asyncio.Event().wait()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    sock = writer.get_extra_info("socket")
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

@@ -19,6 +19,7 @@ from tests.conftest import Start
 from tests.journeys.conftest import Build, House
 from tests.journeys.processes import Run
 from tests.journeys.wires import HEAD, OK
+from tests.sockets import has_ipv6
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 TRUSTED = {"trust_network": True}
@@ -40,15 +41,6 @@ def addresses() -> list[str]:
         except OSError:
             pass
     return sorted(found)
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 async def is_loop(house: House, request: bytes = HEAD) -> bool:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+
+from tests.sockets import reset
 
 PATIENCE = 10.0  # seconds that anything may take before the test fails
 HEAD = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -163,11 +163,8 @@ class Line:
         self.writer.close()
 
     def reset(self) -> None:
-        """End without a farewell: what is unsent is dropped, and the other side is told that it was."""
-        sock = self.writer.get_extra_info("socket")
-        with suppress(OSError, AttributeError):  # it may be closed, and uvloop then has none
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        """As `tests.sockets.reset`."""
+        reset(self.writer)
 
     async def chunks(self) -> bytes:
         """A chunked body, strictly read; its trailer section is kept in `trailer`."""

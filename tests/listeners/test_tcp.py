@@ -10,18 +10,9 @@ import pytest
 
 from proxy.listeners import ListenError, kind
 from proxy.listeners.tcp import split
+from tests.sockets import has_ipv6
 
 from .test_listeners import greeting, opened
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
 
 ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 

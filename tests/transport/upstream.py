@@ -13,6 +13,8 @@ from typing import Self
 
 import httpx
 
+from tests.sockets import reset
+
 Script = Callable[["Line"], Awaitable[None]]
 
 
@@ -83,9 +85,7 @@ class Line:
 
     def reset(self) -> None:
         """Break the connection off."""
-        wire = self.writer.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.writer.transport.abort()
+        reset(self.writer)
 
     def _keep(self, data: bytes) -> bytes:
         self.received += data
