@@ -122,7 +122,9 @@ class Relay:
         try:
             await self._pass_on(reader, ends, fates)
         except asyncio.CancelledError:
-            pass  # the relay ends
+            # The relay ends: nothing waits for somebody to read what it still has for them.
+            for end in ends:
+                end.transport.abort()
         finally:
             for end in ends:
                 end.close()

@@ -24,6 +24,7 @@ from proxy.transport.http2 import HTTP2Transport
 from tests.conftest import Running, Start
 from tests.http2 import Receive, Scope, Send, body_of, http2_server
 from tests.journeys.wires import PATIENCE, Api, Line, Message, chunked, slices
+from tests.leftovers import COUNTABLE, Held, at_most
 from tests.relay import Relay, seeded
 
 # Read here: no test sees the machine's variables.
@@ -151,21 +152,16 @@ def pooled(running: Running) -> tuple[int, int]:
     return made.open, made.open if isinstance(made, HTTP2Transport) else made.idle
 
 
-def held() -> tuple[int, int]:
-    """Tasks and file descriptors of this process."""
-    return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
-
-
 async def settles(condition: Callable[[], Any], wanted: object) -> None:
     async with asyncio.timeout(PATIENCE):
         while condition() != wanted:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.skipif(not COUNTABLE, reason="counts descriptors in /proc")
 @pytest.mark.parametrize("scheme", ["http", "https", "http2"])
 async def test_chaos_harms_no_answer_and_leaves_nothing_behind(start: Start, tmp_path: Path, scheme: str) -> None:
-    alone = held()
+    alone = Held.now()
     async with AsyncExitStack() as world:
         bank = await world.enter_async_context(Bank(tls=scheme == "https"))
         port, tls = bank.port, {}
@@ -175,9 +171,9 @@ async def test_chaos_harms_no_answer_and_leaves_nothing_behind(start: Start, tmp
         network = Relay(port, seeded(SEED, 0.3, ends=("reset", "close", "half-close", "hang")))
         await world.enter_async_context(network)
         origin = f"{'http' if scheme == 'http' else 'https'}://localhost:{network.port}"
-        before = held()
+        before = Held.now()
         running = await serving(start, {"upstream": origin, **tls})
-        own = [after - before for before, after in zip(before, held(), strict=True)]
+        own = Held.now() - before
         async with Relay(running.port, seeded(SEED + 1, 0.1)) as neighbourhood:
             seen = await crowd(neighbourhood.url)
         await settles(lambda: running.app.busy, 0)
@@ -192,7 +188,7 @@ async def test_chaos_harms_no_answer_and_leaves_nothing_behind(start: Start, tmp
         # httpx's connections learn of their end when they are used again.
         assert (await client.get(running.url)).status_code == 502
     await settles(lambda: pooled(running), (0, 0))
-    await settles(held, (alone[0] + own[0], alone[1] + own[1]))
+    await at_most(alone + own, PATIENCE)
 
 
 async def serving(start: Start, route: dict[str, Any]) -> Running:

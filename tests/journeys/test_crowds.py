@@ -16,6 +16,7 @@ import pytest
 from tests.journeys.conftest import Build, House
 from tests.journeys.processes import Process, Run, run_to
 from tests.journeys.wires import HEAD, PATIENCE, Api, Line, Message
+from tests.leftovers import Held, at_most
 
 COUNT = 300
 PIECE = bytes(1 << 18)
@@ -27,11 +28,6 @@ async def slow_heads(house: House) -> list[Line]:
     for client in clients:
         await client.send(b"GET /x HTTP/1.1\r\nHost: local")
     return clients
-
-
-def kept_here() -> tuple[int, int]:
-    """How many tasks and open files this process has."""
-    return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def emptied(house: House) -> None:
@@ -60,7 +56,7 @@ async def test_a_crowd_of_slow_heads_beyond_the_limit_makes_room(build: Build) -
 async def test_dripping_bodies_end_and_leave_nothing(build: Build) -> None:
     house = await build(server={"body_timeout": 0.5, "keepalive": 1})
     assert (await house.ask()).status == 200
-    before = kept_here()
+    before = Held.now()
     clients = [await house.connect() for _ in range(100)]
     for client in clients:
         await client.send(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", b"drip")
@@ -69,7 +65,7 @@ async def test_dripping_bodies_end_and_leave_nothing(build: Build) -> None:
     for client in clients:
         client.close()
     await emptied(house)
-    await house.api.came(lambda: kept_here() <= before)
+    await at_most(before, PATIENCE)
 
 
 # -- who does not read ---------------------------------------------------------------------------------

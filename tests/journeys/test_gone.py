@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import Running, Start
 from tests.journeys.wires import PATIENCE, Api, Line, Message, answer, chunked
+from tests.leftovers import Held, at_most
 
 GONE = int(os.environ.get("COUNTERSIGN_GONE", "270"))
 AT_ONCE = 15  # of each moment
@@ -168,12 +167,6 @@ class Crowd:
                 await asyncio.sleep(0.001)
 
 
-def left_over() -> tuple[int, int]:
-    """How many tasks and descriptors there are."""
-    gc.collect()
-    return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
-
-
 def batches(first: int, count: int) -> list[range]:
     return [range(at, min(at + AT_ONCE, first + count)) for at in range(first, first + count, AT_ONCE)]
 
@@ -186,7 +179,7 @@ async def test_clients_that_go_away_at_any_moment_leave_nothing_behind(start: St
     for moment in ASKED:  # what is opened once, and stays
         await crowd.asked(moment, range(2))
     await crowd.busy(0)
-    before = left_over()
+    before = Held.now()
     each = -(-GONE // (len(ASKED) + len(KEPT) + 1))
     for numbers in batches(2, each):
         await asyncio.gather(*[crowd.asked(moment, numbers) for moment in ASKED])
@@ -201,8 +194,6 @@ async def test_clients_that_go_away_at_any_moment_leave_nothing_behind(start: St
     last = await crowd.ask("renewal-0")
     assert (await last.answer()).body == b"Bearer t1"
     last.close()
-    async with asyncio.timeout(PATIENCE):
-        # A gate that is closed has a task that opens it.
-        while proxy.app.busy or any(now > then for now, then in zip(left_over(), before, strict=True)):
-            await asyncio.sleep(0.05)
+    await crowd.busy(0)
+    await at_most(before, PATIENCE)  # a gate that is closed has a task that opens it
     assert "unexpected" not in proxy.lines
