@@ -10,9 +10,9 @@ from contextlib import suppress
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection without a farewell: what is unsent is dropped, and the other side is told that it was."""
-    sock = writer.get_extra_info("socket")
-    with suppress(OSError, AttributeError):  # it may be closed, and uvloop then has none
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if not writer.transport.is_closing():  # uvloop's socket is a number, and then may be another's
+        with suppress(OSError):
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from proxy.errors import BodyTooLarge
 from proxy.gateway import BodySource
+from proxy.transport import Sink
 from proxy.values import Model, Size
 
 _PIECE = 1 << 16
@@ -121,6 +122,15 @@ class Body(httpx.AsyncByteStream):
         while (piece := await self._next()) is not None:
             await self._keep(piece)
             yield piece
+
+    async def pour(self, sink: Sink) -> None:
+        """Have what is yet to come written as it comes, if nothing of it is kept and its source can do that."""
+        pour = getattr(self._source, "pour", None)
+        if pour is not None and not self.replayable:
+            await pour(sink, self._took)
+
+    def _took(self, size: int) -> None:
+        self.received += size
 
     async def _next(self) -> bytes | None:
         """Return what the client sends next, or None at the end."""

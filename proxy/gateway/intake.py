@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from proxy.errors import MalformedRequest, ProxyError, RequestTimeout
+from proxy.gateway.bulk import Bulk
 from proxy.gateway.duplex import Wire
+from proxy.transport import Sink
 
 
 class Content(Protocol):
@@ -68,6 +70,18 @@ class Intake:
             return self._content.read_nowait()
         except Exception:  # noqa: BLE001  # raised again, and told, where it is read piece by piece
             return None
+
+    async def pour(self, sink: Sink, took: Callable[[int], None]) -> None:
+        """Write what is yet to come, if it is a lot, to `sink`; raises what that raises, and as `BodySource`.
+
+        ``took`` is told of it.
+        """
+        if isinstance(self._content, Bulk):
+            try:
+                await self._content.pour(sink, took, self._timeout)
+            except TimeoutError:
+                self._failed = True
+                raise RequestTimeout("the body came too slowly") from None
 
     async def _piece(self) -> bytes:
         """Return what comes next; empty at the end."""

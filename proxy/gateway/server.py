@@ -12,41 +12,41 @@ from typing import Any, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError
 
 from proxy.clock import Clock
 from proxy.errors import HeadTooLarge, ProxyError, TargetTooLong
 from proxy.gateway import Entrance, Forward, Head, Inbound, Story
+from proxy.gateway.bulk import Bulk
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.duplex import Upgraded
 from proxy.gateway.ending import Ending
 from proxy.gateway.headers import read, tokens
 from proxy.gateway.intake import Intake
 from proxy.gateway.parsed import fault, head_size, judged
+from proxy.gateway.reading import Reading
 from proxy.gateway.service import Observe, Service
 from proxy.gateway.stalled import reset_on_close
 
 MOST_FIELDS = 128
 _BUFFER = 1 << 16
 _LINGER = 10.0  # seconds
-_TLS_HANDSHAKE = b"\x16\x03"
 
 
-class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps none that has ended
+class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps none that has ended
     """A client's connection; as a `Wire`, its writing side.
 
     Attributes:
         entrance: the listener by which it came.
         since: event loop time since when it is idle or in its head.
-        in_head: whether it is in its head, and not idle.
         served: how many requests it has brought to their end.
 
     """
 
     __slots__ = (
-        "_asked_to_close", "_begun", "_body", "_connections", "_duplex", "_ended", "_has_large_heads", "_head",
+        "_asked_to_close", "_begun", "_body", "_bulk", "_connections", "_duplex", "_ended", "_has_large_heads", "_head",
         "_intake", "_owner", "_pipe", "_seen", "_story", "entrance", "in_head", "served", "since",
     )  # fmt: skip
 
@@ -77,7 +77,8 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         self._ended = False
         self._connections = owner.connections
         self._story: Story | None = None
-        self._body: StreamReader | None = None
+        self._body: StreamReader | Bulk | None = None
+        self._bulk: Bulk | None = None
         self._intake: Intake | None = None
         self._duplex: Upgraded | None = None
 
@@ -95,54 +96,31 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         super().connection_lost(exc)
         self._connections.stalled.forget(self._pipe)
 
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser, and see that heads don't grow without end."""
-        if not self._seen:
-            self._seen = True
-            if data.startswith(_TLS_HANDSHAKE):
-                # Answered in plain text, a TLS client would wait or report nonsense.
-                self.force_close()
-                return
-        count = self._request_count
-        super().data_received(data)
-        if self._request_count != count:
-            if len(self._begun) + len(data) > self._connections.settings.header_size:
-                self._has_large_heads = True
-            # Of what was refused there is no `upgrade`, and most heads want none.
-            if getattr(self._messages[-1][0], "upgrade", None) is not False or b"RTSP/" in data or self._begun:
-                self._look_again(bytes(self._begun) + data, self._request_count - count)
-                self._begun.clear()
-            # From here on it is a body that comes, though nobody may have begun to serve.
-            self._connections.waiting.pop(self, None)
-            if self._body is not None:
-                self._break_body(self._body)
-        elif self in self._connections.waiting and data:
-            self._grow_head(data)
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on, if reading was paused; aiohttp asks for each piece of a body that is taken."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
-    def _break_body(self, body: StreamReader) -> None:
-        """Tell the request under way that its body is broken: the parser only queues its error behind it."""
-        if self._messages and not body.is_eof() and not hasattr(self._messages[-1][0], "raw_headers"):
+    def _break_body(self) -> None:
+        # The parser only queues its error behind the request.
+        body = self._body
+        if isinstance(body, StreamReader) and not (body.is_eof() or hasattr(self._messages[-1][0], "raw_headers")):
             body.set_exception(RequestPayloadError("broken"))
 
     def _look_again(self, data: bytes, count: int) -> None:
-        """See to what the parser does not tell of the last `count` messages, whose bytes `data` are."""
         for at in range(-count, 0):
             message, body = self._messages[at]
             message = judged(message, data, has_body=body is not EMPTY_PAYLOAD, upgraded=self._upgraded)
             self._messages[at] = (message, body)
 
-    def _grow_head(self, data: bytes) -> None:
-        if not self.in_head:
-            self.in_head = True
-            self._connections.wait(self)
-        self._begun += data
-        if len(self._begun) > self._connections.settings.header_size:
-            self.refuse(HeadTooLarge())
+    def _new_parser(self) -> HttpRequestParser:
+        """Return one as aiohttp makes it for a connection."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+        )
 
     async def start(self) -> None:
         """Serve until the end; in place of aiohttp's, which makes a task and more for each request."""
@@ -182,7 +160,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         if len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
 
-    async def _serve(self, message: RawRequestMessage, body: StreamReader) -> bool:
+    async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Answer one request; return whether there may be another."""
         if not hasattr(message, "raw_headers"):
             self.refuse(self._fault(message))
@@ -193,13 +171,13 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         if self._has_large_heads and head_size(inbound) > self._connections.settings.header_size:
             self.refuse(HeadTooLarge())
             return False
-        if body is EMPTY_PAYLOAD:
+        if payload is EMPTY_PAYLOAD:
             stays = await self._owner.serve(self, inbound)
             self.served += 1
             self.rest()
             return stays
-        self._body = body
-        inbound.body = self._intake = intake = self._taken_in(inbound, body)
+        intake, body = self._taken_in(inbound, payload)
+        inbound.body, self._intake, self._body = intake, intake, body
         inbound.whole = intake.whole
         try:
             stays = await self._owner.serve(self, inbound)
@@ -225,13 +203,14 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
             Story(message.method, target, self._owner.clock.monotonic()),
         )
 
-    def _taken_in(self, inbound: Inbound, body: StreamReader) -> Intake:
+    def _taken_in(self, inbound: Inbound, payload: StreamReader) -> tuple[Intake, StreamReader | Bulk]:
         head = inbound.head
         length = head.first(b"content-length")
         # The parser has seen that it is a number of 64 bits; of thousands of zeros Python would make none.
         inbound.length = None if length is None else int(length[-20:])
         expected = inbound.version >= (1, 1) and bool(tokens(head.special.get(b"expect", ())))
-        return Intake(body, self, expected=expected, timeout=self._connections.settings.body_timeout)
+        body = payload if inbound.length is None else self._past_parser(payload, inbound.length)
+        return Intake(body, self, expected=expected, timeout=self._connections.settings.body_timeout), body
 
     def _decline_upgrade(self) -> None:
         """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
@@ -245,7 +224,7 @@ class Connection(Ending, RequestHandler):  # type: ignore[misc]  # aiohttp keeps
         if self._buffer_paused:
             self._resume_reading_if_drained()
 
-    async def _swallow(self, body: StreamReader, *, stays: bool) -> bool:
+    async def _swallow(self, body: StreamReader | Bulk, *, stays: bool) -> bool:
         """Read what is left of a body, for a while: a client that sends does not read; say whether it ended."""
         if not stays and self.transport is not None:
             self.transport.write_eof()  # who does read sees that there will be no more

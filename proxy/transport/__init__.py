@@ -12,16 +12,18 @@ from typing import Protocol
 from proxy.transport.known import Repeated
 from proxy.transport.messages import RawHeaders, raw_request, raw_response
 from proxy.transport.transport import HTTP11Transport
-from proxy.transport.upload import SMALL, at_hand
+from proxy.transport.upload import SMALL, Sink, at_hand
 
 __all__ = [
     "SMALL",
     "AtHand",
     "HTTP11Transport",
     "NetworkStream",
+    "Pourable",
     "RawHeaders",
     "ReadyStream",
     "Repeated",
+    "Sink",
     "at_hand",
     "raw_request",
     "raw_response",
@@ -53,3 +55,10 @@ class AtHand(Protocol):
 
     def whole(self) -> bytes | None:
         """Return the whole body if all of it is in memory already, else None; consumes nothing."""
+
+
+class Pourable(Protocol):
+    """What a ``request.stream`` may offer that is iterated, so that a large body never becomes an object."""
+
+    async def pour(self, sink: Sink) -> None:
+        """Write what is yet to come of the body, or nothing: what it leaves out comes by the iteration."""

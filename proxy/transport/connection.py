@@ -164,7 +164,7 @@ class Connection(Wire):
 
     # -- the upload's side -----------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes."""
         if not self._transport.is_closing():
             self._sent = True

@@ -19,14 +19,26 @@ from proxy.transport.writer import CHUNKED, END, chunk
 SMALL = 1 << 16  # bytes that are worth a copy to be one write
 
 
-class Outlet(Protocol):
-    """What an upload needs of its connection."""
+class Sink(Protocol):
+    """Where a body goes that is poured: read and written without becoming an object."""
 
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes; what a view shows has to stay as it is while there are `unsent` ones."""
 
     async def drain(self) -> None:
         """Wait until more may be written. Raises ConnectionTerminated."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the upstream has yet to take."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many of them for more: `drain` would wait."""
+
+
+class Outlet(Sink, Protocol):
+    """What an upload needs of its connection."""
 
     def uploaded(self) -> None:
         """Note that the body is complete."""
@@ -63,11 +75,9 @@ class Upload:
     """Sends one body, and the head in front of it.
 
     Attributes:
-        waiting: whether it is the client's turn: nothing is there to be sent.
-
     """
 
-    __slots__ = ("_head", "_outlet", "_rest", "_stopping", "_stream", "_task", "waiting")
+    __slots__ = ("_head", "_outlet", "_rest", "_stopping", "_stream", "_task", "_waiting")
 
     def __init__(self, outlet: Outlet, head: bytes, length: int, stream: httpx.AsyncByteStream) -> None:
         self._outlet = outlet
@@ -76,7 +86,12 @@ class Upload:
         self._stream = stream
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self.waiting = True
+        self._waiting = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is the client's turn: nothing is there to be sent."""
+        return self._waiting and not self._outlet.unsent
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send the head, with the first piece of the body if that is there, and go on in a task."""
@@ -114,20 +129,26 @@ class Upload:
                 self._outlet.uploaded()
 
     async def _send(self, pieces: AsyncIterator[bytes]) -> None:
+        pour = getattr(self._stream, "pour", None)
         async for piece in pieces:
             if piece:
-                self.waiting = False
-                self._write(piece)
+                self._waiting = False
+                self.write(piece)
                 await self._outlet.drain()
-                self.waiting = True
+                self._waiting = True
+            if pour is not None:
+                await pour(self)
         if self._rest == CHUNKED:
             self._outlet.write(self._take_head() + END)
         elif self._rest:
             raise InternalError("the request's body is shorter than its Content-Length")
 
-    def _write(self, piece: bytes) -> None:
+    # -- Sink ----------------------------------------------------------------------------------------
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """As `Sink.write`."""
         if self._rest == CHUNKED:
-            piece = chunk(piece)
+            piece = chunk(bytes(piece))
         elif len(piece) > self._rest:
             raise InternalError("the request's body is longer than its Content-Length")
         else:
@@ -135,6 +156,20 @@ class Upload:
         if self._head and len(piece) > SMALL:
             self._send_head()
         self._outlet.write(self._take_head() + piece if self._head else piece)
+
+    async def drain(self) -> None:
+        """As `Sink.drain`."""
+        await self._outlet.drain()
+
+    @property
+    def unsent(self) -> int:
+        """As `Sink.unsent`."""
+        return self._outlet.unsent
+
+    @property
+    def is_full(self) -> bool:
+        """As `Sink.is_full`."""
+        return self._outlet.is_full
 
     def _send_head(self) -> None:
         if self._head and not self._stopping:

@@ -37,7 +37,7 @@ class Wire(asyncio.Protocol):
 
     # -- out -------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes."""
         if not self._transport.is_closing():
             self.active = self._loop.time()
@@ -59,6 +59,11 @@ class Wire(asyncio.Protocol):
     def unsent(self) -> int:
         """Bytes that the upstream has yet to take."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether that is so much that no more may be written."""
+        return self._writable is not None
 
     def pause_writing(self) -> None:
         """Note that the upstream does not keep up."""

@@ -18,13 +18,18 @@ class Outlet:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.unsent = 0
         self.open = asyncio.Event()
         self.open.set()
         self.over = asyncio.Event()
         self.failure: BaseException | None = None
 
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
+    def write(self, data: bytes | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    @property
+    def is_full(self) -> bool:
+        return not self.open.is_set()
 
     async def drain(self) -> None:
         await self.open.wait()
