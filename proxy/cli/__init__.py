@@ -20,6 +20,7 @@ import click
 
 from proxy import __version__, plugins
 from proxy.errors import ConfigError, CountersignError, place
+from proxy.later import certificates_later
 
 P = ParamSpec("P")
 
@@ -37,7 +38,7 @@ class Commands(click.Group):
         """Load one."""
         if name not in self.list_commands(ctx):
             return None
-        with _kept():
+        with _kept(), certificates_later():
             command: click.Command = importlib.import_module(f"proxy.cli.{name}").command
         return command
 
