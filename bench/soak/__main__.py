@@ -37,6 +37,7 @@ read = "4s"
 max_wait = "5s"
 [limits]
 replay_memory = "1MiB"
+replay_disk = "2MiB"
 [credentials.static{generation}]
 type = "bearer"
 token = {{ file = "{home}/secret" }}

@@ -52,10 +52,11 @@ class Bulk:
             data, surplus = data[: self.rest], data[self.rest :]
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > _HIGH and not self._is_paused:
+        self.came(len(data))
+        # What comes behind the body is not to wait for those who take the body: they may leave it.
+        if self.rest and self._size > _HIGH and not self._is_paused:
             self._is_paused = True
             self._pipe.pause_reading()
-        self.came(len(data))
         return surplus
 
     def came(self, size: int) -> None:
@@ -216,7 +217,6 @@ class _Pouring(asyncio.BufferedProtocol):
         except Exception as failure:  # noqa: BLE001  # the loop would only log it
             self._failure = failure
             self._wake()
-            return
         if sink.unsent:
             self._at += nbytes > _SMALL
             if sink.is_full:

@@ -156,6 +156,14 @@ async def test_a_client_that_is_faster_than_the_reader_is_slowed_down() -> None:
     assert pipe.reads
 
 
+async def test_with_its_end_a_body_holds_nobody_up_any_more() -> None:
+    pipe = Pipe()
+    body = Bulk(pipe, b"", 1 << 20)
+    body.feed(bytes(1 << 20) + b"GET")
+    assert body.is_eof()
+    assert pipe.reads
+
+
 async def test_nobody_waits_for_the_rest_of_what_was_given_up() -> None:
     body = Bulk(Pipe(), b"", 10)
     ended: list[int] = []

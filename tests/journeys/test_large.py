@@ -130,3 +130,16 @@ async def test_an_api_that_does_not_read_is_given_up(lead: Build) -> None:
         assert (await client.answer()).status == 504
         client.reset()
         await asyncio.wait([sending])
+
+
+async def test_behind_one_that_failed_the_next_is_answered(build: Build) -> None:
+    async def broken(_: Message, line: Line) -> None:
+        await line.exactly(2 << 20)
+        line.reset()
+
+    house = await build(early(broken), limits=KEPT)
+    client = await house.connect()
+    sending = asyncio.ensure_future(client.send(PUT + BODY + HEAD))
+    assert (await client.answer()).status == 502
+    assert (await client.answer()).status == 200
+    await sending
