@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from proxy.errors import HeadTooLarge, ProxyError
@@ -24,6 +25,12 @@ class Reading(asyncio.Protocol):
 
     in_head: bool
     transport: asyncio.Transport | None  # the protocol's, until it is closed
+    # What the server's protocol has, and what knows it.
+    force_close: Callable[[], None]
+    refuse: Callable[[ProxyError], None]  # answers what is no complete request yet, and closes
+    _look_again: Callable[[bytes, int], None]  # sees to what the parser does not tell of the last messages in data
+    _break_body: Callable[[], None]  # tells the request under way if its body is broken
+    _new_parser: Callable[[], Any]  # Any: aiohttp's, as the connection began with
     _begun: bytearray  # of a head that is not complete
     _body: Any  # Any: of the request under way, as aiohttp or we have it
     _bulk: Bulk | None
@@ -94,25 +101,3 @@ class Reading(asyncio.Protocol):
         if self._bulk is not None and not self._bulk.rest and self.transport is not None:
             self._bulk = None  # type: ignore[misc]  # as above
             self._parser = self._new_parser()
-
-    # -- what the server's protocol has, and what knows it -------------------------------------------
-
-    def force_close(self) -> None:
-        """Close now."""
-        super().force_close()  # type: ignore[misc]  # the server's protocol has it
-
-    def refuse(self, error: ProxyError) -> None:
-        """Answer what is no complete request yet, and close."""
-        raise NotImplementedError
-
-    def _look_again(self, data: bytes, count: int) -> None:
-        """See to what the parser does not tell of the last `count` messages, whose bytes `data` are."""
-        raise NotImplementedError
-
-    def _break_body(self) -> None:
-        """Tell the request under way if its body is broken."""
-        raise NotImplementedError
-
-    def _new_parser(self) -> Any:
-        """Return a parser as the connection began with."""
-        raise NotImplementedError
