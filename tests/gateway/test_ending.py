@@ -133,12 +133,15 @@ def test_a_large_answer_comes_to_its_end_too(run: Run) -> None:
     run(story())
 
 
-def test_one_that_comes_slowly_too_even_if_it_had_begun(run: Run) -> None:
+def test_one_that_comes_slowly_too_even_if_it_had_begun(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Looked at while it comes; there is room for a machine that pauses.
+    monkeypatch.setattr(ending, "PATIENCE", 0.5)
+
     class Slow(Stream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             for _ in range(self._count):
                 yield b"piece"
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.15)
 
     async def slow(_: Inbound) -> Answer:
         return Answer(200, [], Slow(5))
