@@ -201,7 +201,11 @@ class Guard:
             raise InternalError(f"the client token can't be had: {failure}") from None
         # All of them, so that the time tells nothing.
         if not any([hmac.compare_digest(given, wanted) for given in given_tokens(head)]):  # noqa: C419
-            raise ClientTokenNeeded("the client token is missing or wrong", headers=_CHALLENGE)
+            raise ClientTokenNeeded(
+                "the client token is missing or wrong; expected X-Countersign-Token: TOKEN, "
+                "Proxy-Authorization: Bearer TOKEN, or Proxy-Authorization: Basic with it as the password",
+                headers=_CHALLENGE,
+            )
 
 
 def check_method(method: str) -> None:

@@ -34,6 +34,7 @@ def problem(error: ProxyError, story: Story) -> Answer:
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
+        "message": error.detail,  # which SDKs show of an error
         "route": story.route or None,
         "request_id": story.request_id,
     }

@@ -81,8 +81,9 @@ async def test_an_error_of_ours_is_told_apart_from_the_apis(
     assert fields[b"Content-Type"] == b"application/problem+json"
     assert fields[b"Proxy-Status"].startswith(b"countersign; error=" + error.encode())
     body = told(answer)
-    assert set(body) == {"type", "title", "status", "detail", "route", "request_id"}
+    assert set(body) == {"type", "title", "status", "detail", "message", "route", "request_id"}
     assert body["status"] == status
+    assert body["message"] == body["detail"]
 
 
 async def test_a_defect_of_ours_is_no_500_and_shows_nothing() -> None:

@@ -40,6 +40,7 @@ def test_a_problem_says_what_it_is() -> None:
         "title": "The request is not allowed",
         "status": 403,
         "detail": "not today",
+        "message": "not today",
         "route": "github",
         "request_id": told.request_id,
     }
