@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     def secrets(self) -> Iterator[tuple[KeyPath, Source]]:
         """Key path and source of every secret, those of inline credentials included."""
         yield from self._own_secrets()
+        for name, route in self.routes.items():
+            for field, source in route.request_headers.secrets():
+                yield ("routes", name, "request_headers", "set", field), source
         for path, credential in self._used():
             for below, source in credential.secrets():
                 yield (*path, *((below,) if isinstance(below, str) else below)), source

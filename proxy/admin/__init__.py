@@ -118,7 +118,7 @@ async def problem(route: Route) -> str:
     """Return why a route's credential can't be had; empty if it can."""
     try:
         async with asyncio.timeout(PATIENCE):
-            await route.scheme.ready()
+            await route.ready()
     except CountersignError as failure:
         return str(failure)
     except TimeoutError:
@@ -159,14 +159,14 @@ class Admin:
     async def _page(self, inbound: Inbound) -> Answer:
         admitted = await self._guard.admit(inbound)
         page = self._pages.get(admitted.path.decode("ascii"))
+        if page is None or not page.open:  # first: who has no token does not learn which pages there are
+            self._check_token(inbound.head, admitted.target)
         if admitted.upstream is not None:
             raise Misdirected("the admin listener is no proxy; right would be a path as the target")
         if page is None:
             raise NoRoute("the admin listener has / /healthz /readyz /metrics and /api/status")
         if inbound.method not in ("GET", "HEAD"):
             raise MethodDenied("only GET and HEAD are served here", headers=_ALLOW)
-        if not page.open:
-            self._check_token(inbound.head, admitted.target)
         answer = await page.answer(self._facts)
         answer.headers += [*_ALWAYS, (b"Content-Security-Policy", page.csp)]
         return answer

@@ -7,12 +7,13 @@ Names, values, order and duplicates survive byte for byte; what belongs to one h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.gateway import Head, RawHeaders
+from proxy.secrets import Source, TextOrSecret
 from proxy.transport import Repeated
 from proxy.transport.messages import CONTROL
 from proxy.values import Model, split_words
@@ -29,7 +30,8 @@ METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-m
 # Goes on, but the guard or the policy wants to see it.
 _SEEN = frozenset(
     {
-        b"content-length", b"authorization", b"origin", b"sec-fetch-site", b"idempotency-key",
+        b"content-length", b"authorization", b"origin", b"referer", b"destination", b"sec-fetch-site",
+        b"idempotency-key",
         b"access-control-request-method", b"access-control-request-headers",
         b"access-control-request-private-network",
     }
@@ -41,6 +43,10 @@ _PLAIN = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_.!#$%&'*+^`|~", b"abcdefghijklmnopqrstuvwxyz--------------"
 )  # fmt: skip
 _LOOKALIKES = _HOP | _OURS | {b"content-length"}
+# Their look-alikes go on and are judged as they are: a server may take them for these.
+_JUDGED = METHOD_OVERRIDES | {b"sec-fetch-site"}
+NAMING = frozenset({b"origin", b"referer", b"destination"})
+"""Request fields that name the proxy when a client follows what it knows of it."""
 PATH_OVERRIDES = (b"X-Original-URL", b"X-Rewrite-URL")
 """By which some servers (IIS, Symfony) let another path be meant than the request line's."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
@@ -74,11 +80,30 @@ def _value(value: str) -> str:
     return value
 
 
-class HeaderRules(Model):
-    """``request_headers`` and ``response_headers`` of a route."""
+def _text_or_secret(value: str | Source) -> str | Source:
+    return _value(value) if isinstance(value, str) else value
 
-    set: dict[Annotated[str, AfterValidator(_settable)], Annotated[str, AfterValidator(_value)]] = Field(default={})
-    remove: Annotated[tuple[Annotated[str, AfterValidator(_removable)], ...], BeforeValidator(split_words)] = ()
+
+_Settable = Annotated[str, AfterValidator(_settable)]
+_Removable = Annotated[tuple[Annotated[str, AfterValidator(_removable)], ...], BeforeValidator(split_words)]
+
+
+class RequestRules(Model):
+    """``request_headers`` of a route."""
+
+    set: dict[_Settable, Annotated[TextOrSecret, AfterValidator(_text_or_secret)]] = Field(default={})
+    remove: _Removable = ()
+
+    def secrets(self) -> Iterator[tuple[str, Source]]:
+        """Name and source of every field whose value is a secret."""
+        return ((name, value) for name, value in self.set.items() if isinstance(value, Source))
+
+
+class ResponseRules(Model):
+    """``response_headers`` of a route."""
+
+    set: dict[_Settable, Annotated[str, AfterValidator(_value)]] = Field(default={})
+    remove: _Removable = ()
 
 
 def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
@@ -91,8 +116,12 @@ def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
             special.setdefault(name, []).append(field[1])
             if name in _SEEN:
                 fields.append(field)
-        elif name.translate(_PLAIN) not in _LOOKALIKES:
-            fields.append(field)
+        else:
+            plain = name.translate(_PLAIN)
+            if plain in _JUDGED:
+                special.setdefault(plain, []).append(field[1])
+            if plain not in _LOOKALIKES:
+                fields.append(field)
     if b"connection" in special:
         fields = _without_named(fields, special[b"connection"])
         # The guard's fields stay seen, but a key that does not go on can't make a repetition safe.
@@ -125,13 +154,21 @@ def wants_websocket(method: str, version: tuple[int, int], head: Head) -> bool:
 
 
 class RequestHeaders:
-    """The fields of a route's requests: what its configuration sets, removes and keeps out."""
+    """The fields of a route's requests: what its configuration sets, removes and keeps out.
 
-    def __init__(self, host: bytes, rules: HeaderRules, *, drop: Iterable[bytes] = ()) -> None:
-        self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
+    Values that are secrets are missing here; they are read when a request is sent.
+
+    Attributes:
+        host: the value of ``Host``.
+
+    """
+
+    def __init__(self, host: bytes, rules: RequestRules, *, drop: Iterable[bytes] = ()) -> None:
+        self._set = [(name.encode(), value.encode()) for name, value in rules.set.items() if isinstance(value, str)]
         # A Host that is set stands in place of the upstream's: two of them would be no request.
         hosts = [field for field in self._set if field[0].lower() == b"host"]
         self._host = hosts[-1] if hosts else (b"Host", host)
+        self.host = self._host[1]
         self._set = [field for field in self._set if field not in hosts]
         # A field that is set replaces what the client sent, look-alikes included.
         ruled = [name.encode() for name in (*rules.set, *rules.remove)]
@@ -190,7 +227,7 @@ class ResponseHeaders:
     """
 
     def __init__(
-        self, rules: HeaderRules, *, drop: Iterable[bytes] = (), rewrite: frozenset[bytes] = frozenset()
+        self, rules: ResponseRules, *, drop: Iterable[bytes] = (), rewrite: frozenset[bytes] = frozenset()
     ) -> None:
         self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
         dropped = frozenset((*drop, *(name.lower().encode() for name in (*rules.set, *rules.remove))))

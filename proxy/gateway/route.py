@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from proxy.credentials import Scheme
-from proxy.errors import BodyTooLarge, Denied, ReadTimeout
+from proxy.credentials import MASK, Scheme
+from proxy.errors import BodyTooLarge, CredentialError, Denied, ReadTimeout, SecretError
 from proxy.gateway import Answer, Inbound, RawHeaders, Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody, WholeBody
 from proxy.gateway.cors import readable
@@ -17,6 +17,7 @@ from proxy.gateway.guard import Admitted
 from proxy.gateway.headers import (
     LENGTH,
     METHOD_OVERRIDES,
+    NAMING,
     PATH_OVERRIDES,
     REWRITTEN,
     RequestHeaders,
@@ -25,8 +26,9 @@ from proxy.gateway.headers import (
 )
 from proxy.gateway.policy import Policy
 from proxy.gateway.problem import success_note
-from proxy.gateway.rewrite import Place, rewrite
+from proxy.gateway.rewrite import Place, is_below, path_at, plain_authority, rewrite, rewrite_request
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
+from proxy.gateway.target import check_path
 from proxy.gateway.upstream import Draft
 from proxy.transport import SMALL
 
@@ -70,6 +72,12 @@ class Route:
                 *(PATH_OVERRIDES if is_bounded else []),
             ),
         )
+        self._secrets = tuple(settings.request_headers.secrets())
+        self._authorities = {
+            exchange.upstream.plain_authority,
+            plain_authority(self._request_headers.host, exchange.upstream.url.raw_scheme + b":"),
+        }
+        self._rewrite_request = frozenset(name.encode() for name in settings.rewrite_request)
         self._rewrite = frozenset(name.encode() for name in settings.rewrite)
         self._response_headers = ResponseHeaders(
             settings.response_headers, drop=[b"set-cookie"] if drops_cookies else [], rewrite=self._rewrite
@@ -96,6 +104,8 @@ class Route:
             if lease is not None and self._slots is not None:
                 await self._slots.acquire()
                 lease.slots = self._slots
+            if self._secrets:
+                draft.fields = draft.fields + await self._secret_fields()
             if self._total is None:
                 response = await self.exchange(draft, story)
             else:
@@ -117,13 +127,31 @@ class Route:
             raise ReadTimeout("the answer did not come within timeout.total", sent=True) from None
 
     def prepare(self, inbound: Inbound, admitted: Admitted) -> httpx.Request:
-        """Return what would be sent, but for the credential.
+        """Return what would be sent, but for the credential; secrets are masked.
 
         Raises:
             ProxyError: it would be refused.
 
         """
-        return self.exchange.upstream.request(self._draft(inbound, admitted))
+        draft = self._draft(inbound, admitted)
+        draft.fields = draft.fields + [(name.encode(), MASK.encode()) for name, _ in self._secrets]
+        return self.exchange.upstream.request(draft)
+
+    async def ready(self) -> None:
+        """See that the credential and the secrets of ``request_headers`` can be had.
+
+        Raises:
+            SecretError, ProxyError: one can't.
+
+        """
+        await self.scheme.ready()
+        await self._secret_fields()
+
+    async def _secret_fields(self) -> RawHeaders:
+        try:
+            return [(name.encode(), (await source.get()).encode()) for name, source in self._secrets]
+        except SecretError as failure:
+            raise CredentialError(f"request_headers.set: {failure}") from None
 
     # -- out -----------------------------------------------------------------------------------------
 
@@ -141,7 +169,7 @@ class Route:
             self._judge(inbound, admitted)
         outgoing = inbound.head.outgoing
         if outgoing is None or outgoing.route is not self:
-            outgoing = self._outgoing(inbound)
+            outgoing = self._outgoing(inbound, admitted)
         body: Body | WholeBody | NoBody = NO_BODY
         if inbound.body is not None:
             if inbound.length is not None and 0 < self._limits.body < inbound.length:
@@ -159,7 +187,7 @@ class Route:
         inbound.story.received = len(whole)
         return WholeBody(whole)
 
-    def _outgoing(self, inbound: Inbound) -> Outgoing:
+    def _outgoing(self, inbound: Inbound, admitted: Admitted) -> Outgoing:
         head = inbound.head
         keep = False
         if b"authorization" in head.special:
@@ -175,10 +203,41 @@ class Route:
             keep_authorization=keep,
         )
         bare = keep and b"authorization" in self.scheme.fields
+        names_proxy = not NAMING.isdisjoint(head.special)
+        if names_proxy:
+            fields = self._renamed(fields, inbound, admitted)
         outgoing = Outgoing(self, fields, b"idempotency-key" in head.special, bare)
-        if b"upgrade" not in head.special:  # which does not depend on the fields alone
+        if b"upgrade" not in head.special and not names_proxy:  # these do not depend on the fields alone
             head.outgoing = outgoing
         return outgoing
+
+    def _renamed(self, fields: RawHeaders, inbound: Inbound, admitted: Admitted) -> RawHeaders:
+        """Have request fields that name the proxy name the upstream.
+
+        Raises:
+            Denied: a ``Destination`` (RFC 4918, section 10.3) is not the route's, or a rule forbids it.
+            MalformedRequest: it holds a dot segment.
+
+        """
+        names = self._rewrite_request
+        if admitted.origin is not None:
+            names = names - {b"origin"}
+        place = self._place(admitted)
+        for value in inbound.head.special.get(b"destination", ()):
+            url = place.upstream_url(value) if b"destination" in names else value
+            self._check_destination(inbound.method, url, admitted)
+        return rewrite_request(fields, names, place)
+
+    def _check_destination(self, method: str, url: bytes, admitted: Admitted) -> None:
+        path = path_at(url, self._authorities)
+        if path is None:
+            return  # on another server; whether to copy there is for the upstream to decide
+        check_path(path)
+        is_kept = admitted.upstream is None and not self.settings.strip_prefix
+        top = self.exchange.upstream.base + (self.prefix if is_kept else b"")
+        if not is_below(path, top):
+            raise Denied("the Destination lies outside of the route")
+        self._policy.check(method, path[len(top) :] or b"/")
 
     def _target(self, admitted: Admitted) -> bytes:
         """Return the target below the upstream's base path; every other byte of it is the client's."""
@@ -223,12 +282,14 @@ class Route:
 
     def _place(self, admitted: Admitted) -> Place:
         upstream = self.exchange.upstream
-        stripped = self.settings.strip_prefix and admitted.upstream is None
+        is_ours = admitted.upstream is None  # else the client's URLs are the upstream's but for the scheme
         return Place(
             authority=upstream.plain_authority,
-            base=upstream.base if stripped else b"",
+            base=upstream.base if is_ours else b"",
             own=b"http://" + admitted.authority,
-            prefix=self.prefix if stripped else b"",
+            prefix=self.prefix if is_ours and self.settings.strip_prefix else b"",
+            route=self.prefix if is_ours else b"",
+            origin=upstream.url.raw_scheme + b"://" + self._request_headers.host,
             is_plain=upstream.url.scheme == "http",
         )
 

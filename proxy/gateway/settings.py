@@ -20,7 +20,7 @@ from pydantic import (
 
 from proxy.credentials import CredentialTable
 from proxy.gateway.body import LimitSettings
-from proxy.gateway.headers import HeaderRules
+from proxy.gateway.headers import RequestRules, ResponseRules
 from proxy.gateway.policy import Rule
 from proxy.gateway.retry import RetrySettings
 from proxy.listeners import Address
@@ -111,14 +111,17 @@ class RouteSettings(Model):
     client_authorization: Literal["replace", "keep", "refuse"] = "replace"
     allow: Rules = ()
     deny: Rules = ()
-    request_headers: HeaderRules = HeaderRules()
-    response_headers: HeaderRules = HeaderRules()
+    request_headers: RequestRules = RequestRules()
+    response_headers: ResponseRules = ResponseRules()
     cookies: Literal["pass", "drop"] = "pass"
     rewrite: Annotated[tuple[Literal["location", "link", "set-cookie"], ...], BeforeValidator(split_words)] = (
         "location",
         "link",
         "set-cookie",
     )
+    rewrite_request: Annotated[
+        tuple[Literal["origin", "referer", "destination"], ...], BeforeValidator(split_words)
+    ] = ("origin", "referer", "destination")
     tls: TlsSettings = TlsSettings()
     proxy: Annotated[SecretStr, AfterValidator(_outgoing_proxy)] = SecretStr("")  # may hold a password
     http2: Annotated[bool, AfterValidator(_http2)] = False

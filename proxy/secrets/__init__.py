@@ -185,6 +185,7 @@ if TYPE_CHECKING:
     Secret = Source
     SecretText = Source
     SecretNumber = Source
+    TextOrSecret = str | Source
 else:
     _tagged = tuple(Annotated[source, Tag(source.kind)] for source in SOURCES)
     _union = _tagged[0]
@@ -203,6 +204,20 @@ else:
     SecretNumber = Annotated[Secret, BeforeValidator(_digits, json_schema_input_type=int | Secret)]  # or any text
     # Such as a PEM; never stands in a field.
     SecretText = Annotated[_any_secret, AfterValidator(_with_lines), AfterValidator(_usable)]
+
+    _tables = Annotated[str, Tag("literal")]
+    for _member in _tagged:
+        _tables = _tables if _member.__metadata__[0].tag == "literal" else _tables | _member
+    # Plain text where a value need not be secret; a secret is one only as a table.
+    TextOrSecret = Annotated[
+        _tables,
+        Discriminator(
+            kind_of,
+            custom_error_type="secret",
+            custom_error_message="not a text or a secret; expected a string or one of "
+            + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES if source.kind != "literal"),
+        ),
+    ]
 
 _adapter: TypeAdapter[Source] = TypeAdapter(Secret, config=ConfigDict(defer_build=True))
 
@@ -234,6 +249,7 @@ __all__ = [
     "SecretNumber",
     "SecretText",
     "Source",
+    "TextOrSecret",
     "is_secret_table",
     "kind_of",
     "parse_secret",

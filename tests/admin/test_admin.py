@@ -86,9 +86,18 @@ async def test_other_methods_are_405(admin: Admin, method: str) -> None:
 
 async def test_other_paths_are_404(admin: Admin) -> None:
     _, client = await admin()
-    answer = await client.get("/nope")
+    answer = await client.get("/nope", params={"token": TOKEN})
     assert answer.status_code == 404
     assert "/healthz" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/nope", "/api/", "/healthz/", "/", "/api/status"])
+async def test_without_the_token_every_other_path_is_the_same(admin: Admin, method: str, path: str) -> None:
+    _, client = await admin()
+    refused = await client.request(method, path)
+    assert refused.status_code == 401
+    assert refused.json()["detail"] == (await client.get("/")).json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/"])

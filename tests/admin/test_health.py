@@ -105,7 +105,7 @@ async def test_a_store_that_can_not_be_written_is_told(admin: Admin, tmp_path: P
 
 class Route:
     def __init__(self, scheme: Scheme) -> None:
-        self.scheme = scheme
+        self.ready = scheme.ready
 
 
 async def test_a_stranger_s_failure_is_told_by_its_kind_alone() -> None:

@@ -119,7 +119,7 @@ def cookies(data: bytes) -> None:
         assert named.count(cookie.name.encode("latin-1")) == 1
 
 
-PLACE = Place(b"api.test", b"/v1", b"http://localhost:8080", b"/api")
+PLACE = Place(b"api.test", b"/v1", b"http://localhost:8080", b"/api", b"/api", b"https://api.test")
 OURS = (b"http://localhost:8080", b"/api", b" Path=")
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from proxy.gateway import RawHeaders
-from proxy.gateway.headers import HeaderRules, RequestHeaders, ResponseHeaders, read, tokens, wants_websocket
+from proxy.gateway.headers import (
+    RequestHeaders,
+    RequestRules,
+    ResponseHeaders,
+    ResponseRules,
+    read,
+    tokens,
+    wants_websocket,
+)
 
 HOP = [
     b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Trailer", b"Transfer-Encoding", b"Upgrade",
@@ -24,18 +32,18 @@ NAMES = st.text("abcdefgXYZ0189-_.!#$%&'*+^`|~", min_size=1, max_size=20).map(st
 VALUES = st.binary(max_size=30).map(lambda value: value.translate(None, bytes({*range(32), 127} - {9})))
 
 
-def rules(remove: Iterable[str] = (), **fields: str) -> HeaderRules:
-    return HeaderRules(set={name.replace("_", "-"): value for name, value in fields.items()}, remove=tuple(remove))
+def rules(remove: Iterable[str] = (), **fields: str) -> RequestRules:
+    return RequestRules(set={name.replace("_", "-"): value for name, value in fields.items()}, remove=tuple(remove))
 
 
 def outbound(raw: RawHeaders, made: RequestHeaders | None = None, **options: bool) -> RawHeaders:
-    made = made or RequestHeaders(b"api.test", HeaderRules())
+    made = made or RequestHeaders(b"api.test", RequestRules())
     options = {"chunked": False, "websocket": False, "keep_authorization": False, **options}
     return made.outbound(read(raw), **options)
 
 
 def inbound(raw: RawHeaders, made: ResponseHeaders | None = None) -> RawHeaders:
-    return (made or ResponseHeaders(HeaderRules())).inbound(raw)[0]
+    return (made or ResponseHeaders(ResponseRules())).inbound(raw)[0]
 
 
 # -- of requests -----------------------------------------------------------------------------------------
@@ -73,6 +81,22 @@ def test_what_the_guard_wants_to_see_is_seen_and_stays(name: bytes) -> None:
     assert head.special == {name.lower(): [b"1", b"2"]}
     assert head.first(name.lower()) == b"1"
     assert head.first(b"host") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"X_HTTP_Method_Override", b"X-HTTP-Method_Override", b"X.Http.Method.Override", b"x~http_METHOD!override"],
+)
+def test_look_alikes_of_what_is_judged_are_judged_and_go_on(name: bytes) -> None:
+    head = read([(name, b"DELETE"), (b"X-HTTP-Method-Override", b"PUT")])
+    assert head.special == {b"x-http-method-override": [b"DELETE", b"PUT"]}
+    assert head.fields == [(name, b"DELETE"), (b"X-HTTP-Method-Override", b"PUT")]
+
+
+def test_look_alikes_say_nothing_in_favour_of_a_request() -> None:
+    head = read([(b"Idempotency_Key", b"1"), (b"Access_Control.Request-Method", b"PUT"), (b"sec_fetch_site", b"x")])
+    assert head.special == {b"sec-fetch-site": [b"x"]}
+    assert len(head.fields) == 3
 
 
 @pytest.mark.parametrize(
@@ -155,14 +179,14 @@ def test_a_field_that_is_removed_is_gone_in_every_spelling() -> None:
 
 
 def test_what_the_credential_sets_is_kept_out() -> None:
-    made = RequestHeaders(b"api.test", HeaderRules(), drop=[b"authorization", b"x-api-key"])
+    made = RequestHeaders(b"api.test", RequestRules(), drop=[b"authorization", b"x-api-key"])
     raw = [(b"AUTHORIZATION", b"1"), (b"X_Api_Key", b"1"), (b"x-api-key", b"1"), (b"X-Api_Key", b"1")]
     assert outbound(raw, made)[1:] == []
     assert outbound(raw, made, keep_authorization=True)[1:] == [(b"AUTHORIZATION", b"1")]
 
 
 @pytest.mark.parametrize("made", [rules(Authorization="ours"), rules(["authorization"])])
-def test_a_rule_outdoes_keeping_the_clients_authorization(made: HeaderRules) -> None:
+def test_a_rule_outdoes_keeping_the_clients_authorization(made: RequestRules) -> None:
     headers = RequestHeaders(b"api.test", made, drop=[b"authorization"])
     sent = outbound([(b"Authorization", b"theirs")], headers, keep_authorization=True)
     assert (b"Authorization", b"theirs") not in sent
@@ -205,11 +229,21 @@ def test_values_of_rules_are_utf8() -> None:
 )
 def test_rules_that_would_break_a_message_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        HeaderRules.model_validate(wrong)
+        RequestRules.model_validate(wrong)
+
+
+def test_a_secret_is_set_later_and_replaces_the_clients_field_all_the_same() -> None:
+    made = RequestHeaders(b"api.test", RequestRules.model_validate({"set": {"X-Key": {"env": "KEY"}, "X-A": "1"}}))
+    assert outbound([(b"x_key", b"theirs"), (b"X-KEY", b"theirs")], made)[1:] == [(b"X-A", b"1")]
+
+
+def test_a_response_can_not_be_given_a_secret() -> None:
+    with pytest.raises(ValidationError):
+        ResponseRules.model_validate({"set": {"X-Key": {"env": "KEY"}}})
 
 
 def test_fields_to_remove_may_stand_in_one_variable() -> None:
-    assert HeaderRules.model_validate({"remove": "Cookie, X-A"}).remove == ("Cookie", "X-A")
+    assert RequestRules.model_validate({"remove": "Cookie, X-A"}).remove == ("Cookie", "X-A")
 
 
 # -- of answers ------------------------------------------------------------------------------------------
@@ -232,7 +266,7 @@ def test_what_the_upstreams_connection_names_is_dropped() -> None:
 
 
 def test_rules_of_answers() -> None:
-    made = ResponseHeaders(rules(["Server"], X_Frame="no"), drop=[b"set-cookie"])
+    made = ResponseHeaders(ResponseRules(set={"X-Frame": "no"}, remove=("Server",)), drop=[b"set-cookie"])
     raw = [(b"SERVER", b"x"), (b"x-frame", b"yes"), (b"Set-Cookie", b"a=b"), (b"set-cookie", b"c=d"), (b"A", b"1")]
     assert inbound(raw, made) == [(b"A", b"1"), (b"X-Frame", b"no")]
 

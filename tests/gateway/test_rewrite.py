@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.gateway.rewrite import Place, plain_authority, rewrite
+from proxy.gateway.rewrite import Place, path_at, plain_authority, rewrite, rewrite_request
 
-BELOW = Place(b"api.test", b"/v1", b"http://localhost:8080", b"/api")
-ROOT = Place(b"api.test", b"", b"http://localhost:8080", b"")
-STRIPPED = Place(b"api.test", b"/v1", b"http://localhost:8080", b"")
-PREFIXED = Place(b"api.test:8443", b"", b"http://localhost:8080", b"/api")
+BELOW = Place(b"api.test", b"/v1", b"http://localhost:8080", b"/api", b"/api", b"https://api.test")
+ROOT = Place(b"api.test", b"", b"http://localhost:8080", b"", b"", b"https://api.test")
+STRIPPED = Place(b"api.test", b"/v1", b"http://localhost:8080", b"", b"", b"https://api.test")
+PREFIXED = Place(b"api.test:8443", b"", b"http://localhost:8080", b"/api", b"/api", b"https://api.test:8443")
 ALL = frozenset({b"location", b"link", b"set-cookie"})
 
 
@@ -164,6 +164,13 @@ def test_links(value: bytes, ours: bytes) -> None:
         (BELOW, "samesite=none", "samesite=none"),
         (BELOW, "a=b=c; x", "a=b=c; x"),
         (BELOW, "", ""),
+        (PREFIXED, "__Host-a=b; Path=/; Secure; HttpOnly", "__Host-a=b; Path=/; Secure; HttpOnly"),
+        (BELOW, "__HOST-a=b; Secure; Path=/; SameSite=None", "__HOST-a=b; Secure; Path=/; SameSite=None"),
+        (BELOW, "__Host-Http-a=b; Secure; Path=/", "__Host-Http-a=b; Secure; Path=/"),
+        (PREFIXED, "__Secure-a=b; Path=/x; Secure; Domain=api.test", "__Secure-a=b; Path=/api/x; Secure"),
+        (PREFIXED, "__secure-a=b; Path=/; Secure; Partitioned", "__secure-a=b; Path=/api/; Secure; Partitioned"),
+        (PREFIXED, "__Http-a=b; Path=/; Secure; HttpOnly", "__Http-a=b; Path=/api/; Secure; HttpOnly"),
+        (PREFIXED, "a=__Host-b; Path=/; Secure", "a=__Host-b; Path=/api/"),
     ],
 )
 def test_cookies_become_ours(place: Place, value: str, ours: str) -> None:
@@ -185,6 +192,74 @@ def test_only_the_fields_that_are_named_are_touched() -> None:
 def test_any_bytes_are_rewritten_without_a_fault(value: bytes, name: bytes) -> None:
     [(_, ours)] = rewrite([(name, value)], ALL, STRIPPED)
     assert not set(ours) & set(b"\r\n\0") - set(value)
+
+
+UNSTRIPPED = Place(b"api.test", b"/v1", b"http://localhost:8080", b"", b"/api", b"https://api.test")
+PORT_80 = Place(b"api.test", b"", b"http://localhost", b"", b"", b"http://api.test:81")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "theirs"),
+    [
+        (BELOW, "http://localhost:8080", "https://api.test"),
+        (BELOW, "http://localhost:8080/", "https://api.test/"),
+        (BELOW, "HTTP://LOCALHOST:8080/api/a%2Fb?c#d", "https://api.test/v1/a%2Fb?c#d"),
+        (BELOW, "http://localhost:8080/api", "https://api.test/v1/"),
+        (BELOW, "http://localhost:8080/api?x", "https://api.test/v1/?x"),
+        (BELOW, "/api/a", "/v1/a"),
+        (ROOT, "http://localhost:8080/a", "https://api.test/a"),
+        (ROOT, "/a", "/a"),
+        (UNSTRIPPED, "http://localhost:8080/api/a", "https://api.test/v1/api/a"),
+        (PREFIXED, "http://localhost:8080/api//a", "https://api.test:8443//a"),
+        (PORT_80, "http://localhost:80/a", "http://api.test:81/a"),
+        (PORT_80, "http://localhost", "http://api.test:81"),
+    ],
+)
+def test_what_names_the_proxy_in_a_request_names_the_upstream(place: Place, value: str, theirs: str) -> None:
+    fields = [(b"ORIGIN", value.encode()), (b"X-Origin", value.encode())]
+    sent = rewrite_request(fields, frozenset({b"origin"}), place)
+    assert sent == [(b"ORIGIN", theirs.encode()), (b"X-Origin", value.encode())]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((place, value) for place in (BELOW, ROOT, UNSTRIPPED) for value in (
+            "null", "", "https://localhost:8080", "http://localhost:8081/api/a", "http://localhost/api/a",
+            "http://localhost:8080.evil.test/api/a", "http://localhost:8080@evil.test/api/a", "//localhost:8080/api/a",
+            "http://other.test/api/a", "https://api.test/v1/a", "about:client",
+        )),
+        (BELOW, "http://localhost:8080/other/a"),
+        (BELOW, "http://localhost:8080/apis"),
+        (UNSTRIPPED, "http://localhost:8080/other/a"),
+        (BELOW, "/other"),
+    ],
+)  # fmt: skip
+def test_all_else_in_a_request_stays(place: Place, value: str) -> None:
+    assert place.upstream_url(value.encode()) == value.encode()
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_of_a_request_are_translated_without_a_fault(value: bytes) -> None:
+    theirs = BELOW.upstream_url(value)
+    assert not set(theirs) & set(b"\r\n\0") - set(value)
+    assert theirs == value or theirs.startswith((b"https://api.test", b"/v1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        (b"https://API.test:443/v1/a?b#c", b"/v1/a"),
+        (b"https://api.test", b"/"),
+        (b"http://api.test/v1/a#", b"/v1/a"),
+        (b"//api.test/v1/a", b"/v1/a"),
+        (b"/v1/a?b", b"/v1/a"),
+        (b"https://other.test/v1/a", None),
+        (b"https://api.test:444/v1/a", None),
+    ],
+)
+def test_the_path_at_an_upstream(url: bytes, path: bytes | None) -> None:
+    assert path_at(url, {b"api.test"}) == path
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy import environment
 from proxy.credentials import AUTHORIZATION, Scheme
-from proxy.errors import BodyTooLarge, Denied, ReadTimeout
+from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, ReadTimeout
 from proxy.gateway import Answer, Entrance, Inbound, Story
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Guard
@@ -184,6 +185,98 @@ async def test_a_body_is_framed_as_it_came(length: int | None, framing: list[byt
     assert case.script.bodies == [b"abc"]
 
 
+OURS = b"http://localhost:8080"
+
+
+async def test_fields_that_name_the_proxy_name_the_upstream() -> None:
+    case = Case(200, 200, prefix="/api")
+    fields = [
+        (b"Origin", OURS),
+        (b"Referer", OURS + b"/api/page?x"),
+        (b"Destination", OURS + b"/api/new"),
+        (b"X-Other", OURS),
+    ]
+    await case.send(b"/api/x", *fields, method="POST")
+    assert case.sent.headers.raw[1:5] == [
+        (b"Origin", b"https://api.test"),
+        (b"Referer", b"https://api.test/v1/page?x"),
+        (b"Destination", b"https://api.test/v1/new"),
+        (b"X-Other", OURS),
+    ]
+    await case.send(b"/api/x", (b"Referer", b"https://other.test/api/"))
+    assert case.sent.headers.raw[1:] == [(b"Referer", b"https://other.test/api/"), (b"Authorization", b"ours")]
+
+
+async def test_fields_that_name_the_proxy_can_be_left_alone() -> None:
+    case = Case(200, rewrite_request=["referer"])
+    await case.send(b"/x", (b"Origin", OURS), (b"Referer", OURS + b"/a"))
+    assert case.sent.headers.raw[1:3] == [(b"Origin", OURS), (b"Referer", b"https://api.test/v1/a")]
+
+
+async def test_an_allowed_origin_stays() -> None:
+    case = Case(200)
+    await case.send(b"/x", (b"Origin", b"http://localhost:3000"), origins=("http://localhost:3000",))
+    assert (b"Origin", b"http://localhost:3000") in case.sent.headers.raw
+    case = Case(200)
+    await case.send(b"/x", (b"Origin", OURS), origins=(OURS.decode(),))
+    assert (b"Origin", OURS) in case.sent.headers.raw
+
+
+async def test_a_host_that_is_set_is_what_the_fields_name() -> None:
+    case = Case(200, request_headers={"set": {"Host": "vhost.test"}}, deny=["MOVE /no/**"])
+    await case.send(b"/x", (b"Origin", OURS), (b"Destination", OURS + b"/y"), method="MOVE")
+    assert case.sent.headers.raw[:3] == [
+        (b"Host", b"vhost.test"),
+        (b"Origin", b"https://vhost.test"),
+        (b"Destination", b"https://vhost.test/v1/y"),
+    ]
+    with pytest.raises(Denied):
+        await case.send(b"/x", (b"Destination", OURS + b"/no/y"), method="MOVE")
+
+
+@pytest.mark.parametrize(
+    ("settings", "destination", "error"),
+    [
+        ({"deny": ["* /admin/**"]}, OURS + b"/api/admin/x", Denied),
+        ({"deny": ["* /admin/**"]}, b"https://api.test/v1/admin/x", Denied),
+        ({"deny": ["* /admin/**"]}, b"/api/admin/x", Denied),
+        ({"allow": ["* /mine/**"]}, OURS + b"/api/theirs", Denied),
+        ({"allow": ["* /mine/**"], "rewrite_request": []}, b"https://api.test/v1/theirs", Denied),
+        ({"strip_prefix": False, "deny": ["* /admin/**"]}, OURS + b"/api/admin/x", Denied),
+        ({"strip_prefix": False}, b"https://api.test/v1/other", Denied),
+        ({}, b"https://api.test/other", Denied),
+        ({}, b"/other", Denied),
+        ({}, OURS + b"/api/../../other", MalformedRequest),
+        ({}, b"https://api.test/v1/%2e%2e/other#", MalformedRequest),
+    ],
+)
+async def test_a_destination_is_judged_as_a_path_is(
+    settings: dict[str, Any], destination: bytes, error: type[Exception]
+) -> None:
+    case = Case(**{"prefix": "/api", **settings})
+    with pytest.raises(error):
+        await case.send(b"/api/mine/x", (b"Destination", destination), method="COPY")
+    assert not case.script.requests
+
+
+async def test_a_secret_among_the_routes_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(environment.variables, "KEY", "s3cr3t")
+    case = Case(200, request_headers={"set": {"X-App": {"env": "KEY"}, "X-Plain": "1"}})
+    await case.route.ready()
+    await case.send(b"/x", (b"x_app", b"theirs"))
+    assert [value for name, value in case.sent.headers.raw if name.lower().startswith(b"x")] == [b"1", b"s3cr3t"]
+    inbound = Inbound("GET", b"/x", read([(b"Host", b"localhost")]), (1, 1), Entrance("x"), case.story)
+    assert case.route.prepare(inbound, Guard().judge(inbound)).headers["X-App"] == "***"
+
+
+async def test_without_its_secret_nothing_is_sent() -> None:
+    case = Case(request_headers={"set": {"X-App": {"env": "NO_SUCH_VARIABLE"}}})
+    for use in (case.route.ready, case.send):
+        with pytest.raises(CredentialError, match="NO_SUCH_VARIABLE is not set"):
+            await use()
+    assert not case.script.requests
+
+
 async def test_a_body_over_the_limit_is_refused_before_a_byte_is_sent() -> None:
     case = Case(limits={"body": "2B"})
     with pytest.raises(BodyTooLarge):
@@ -217,6 +310,15 @@ async def test_absolute_urls_of_the_upstream_become_our_own() -> None:
     assert got.headers == [
         (b"Location", b"http://localhost:8080/api/next?page=2"),
         (b"Link", b'<http://localhost:8080/api/x>; rel="next"'),
+    ]
+
+
+async def test_a_prefix_that_is_kept_does_not_keep_the_base() -> None:
+    fields = [(b"Location", b"https://api.test/v1/api/next"), (b"Set-Cookie", b"a=b; Path=/v1/api")]
+    case = Case(answer(302, fields), prefix="/api", strip_prefix=False)
+    assert (await case.send(b"/api/x")).headers == [
+        (b"Location", b"http://localhost:8080/api/next"),
+        (b"Set-Cookie", b"a=b; Path=/api"),
     ]
 
 
@@ -274,7 +376,13 @@ async def test_total_ends_what_takes_too_long() -> None:
 # -- settings --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override",
+        b"X_HTTP_Method_Override", b"X-HTTP-Method_Override", b"X.Http.Method.Override",
+    ],
+)  # fmt: skip
 async def test_a_method_that_stands_in_for_the_real_one_must_be_allowed_too(name: bytes) -> None:
     case = Case(200, deny=["DELETE **"])
     with pytest.raises(Denied):
