@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -15,13 +15,13 @@ import httpx
 from pydantic import Field, PrivateAttr, model_validator
 
 from proxy.clock import Clock
-from proxy.credentials import MASK, Context, Credential, Scheme
+from proxy.credentials import MASK, Context, Credential, Scheme, SecretKey
 from proxy.credentials._fields import check_field_name, remove_field, set_fields
 from proxy.credentials._query import with_query, without_query
 from proxy.credentials._template import CONTROL, Template
 from proxy.credentials._values import HEADERS, Values
 from proxy.errors import BodyTooLarge, CredentialError
-from proxy.secrets import Secret, Source
+from proxy.secrets import Secret, Source, TextOrSecret
 from proxy.transport import at_hand
 
 SIGNABLE = 8 << 20  # bytes of a body that {body} puts into the string
@@ -32,6 +32,7 @@ _REQUEST = (
 )  # fmt: skip
 _STRING = (*_REQUEST, "secret")
 _PLACED = (*_REQUEST, "signature")
+_HIDDEN = "secret:"  # what the names of fields begin with that no template can mention
 _BODY_FIELDS = frozenset({"body", "body_hash", "body_hash_base64"})
 
 ENCODINGS: dict[str, Callable[[bytes], str]] = {
@@ -77,11 +78,17 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The templates of one credential, parsed."""
+    """The templates of one credential, parsed.
+
+    Attributes:
+        secrets: values of ``headers`` and ``query`` that are secrets, by the name of the field that stands for each.
+
+    """
 
     string: Template
     headers: Placed
     query: Placed
+    secrets: dict[str, Source]
 
     @property
     def reads_fields(self) -> bool:
@@ -108,17 +115,23 @@ class Hmac(Credential):
     ] = "sha256"  # fmt: skip
     encoding: Literal["hex", "base64", "base64url"] = "hex"
     string_to_sign: str
-    headers: dict[str, str] = Field(default={})
-    query: dict[str, str] = Field(default={})
+    headers: dict[str, TextOrSecret] = Field(default={})
+    query: dict[str, TextOrSecret] = Field(default={})
     timestamp: Literal["unix", "unix_ms", "iso8601", "http"] = "unix"
     _plan: Plan = PrivateAttr()
+
+    def secrets(self) -> Iterator[tuple[SecretKey, Source]]:
+        """As `Credential.secrets`, with the values that are secrets."""
+        yield from super().secrets()
+        for key, table in (("headers", self.headers), ("query", self.query)):
+            yield from (((key, name), value) for name, value in table.items() if isinstance(value, Source))
 
     @model_validator(mode="after")
     def _parse(self) -> Hmac:
         for name in self.headers:
             check_field_name(name)
-        headers = tuple((name, _template(f"headers.{name}", text)) for name, text in self.headers.items())
-        query = tuple((name, _template(f"query.{name}", text)) for name, text in self.query.items())
+        values: dict[str, Source] = {}
+        headers, query = _templates("headers", self.headers, values), _templates("query", self.query, values)
         broken = [name for name, template in headers if not template.is_clean]
         if broken:
             raise ValueError(f"headers.{broken[0]}: a header field can't hold control characters")
@@ -129,7 +142,7 @@ class Hmac(Credential):
             )
         if self.algorithm.startswith("digest:") and "secret" not in string.fields:
             raise ValueError("a plain digest proves nothing unless string_to_sign contains {secret}")
-        self._plan = Plan(string, Placed.of(headers), Placed.of(query))
+        self._plan = Plan(string, Placed.of(headers), Placed.of(query), values)
         if self.key_id is None and self._plan.uses(("key_id",)):
             raise ValueError("{key_id} is used, but key_id is not given")
         return self
@@ -142,6 +155,19 @@ class Hmac(Credential):
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return HmacScheme(self, context.clock)
+
+
+def _templates(key: str, table: dict[str, str | Source], secrets: dict[str, Source]) -> Named:
+    """Parse one of the tables; a secret in it becomes a field of its own, which is added to `secrets`."""
+    templates = []
+    for name, value in table.items():
+        if isinstance(value, Source):
+            field = f"{_HIDDEN}{len(secrets)}"
+            secrets[field] = value
+            templates.append((name, Template(f"{{{field}}}", [field])))
+        else:
+            templates.append((name, _template(f"{key}.{name}", value)))
+    return tuple(templates)
 
 
 def _template(key: str, text: str, known: Iterable[str] = _PLACED) -> Template:
@@ -189,6 +215,7 @@ class HmacScheme(Scheme):
         self.fields = frozenset(name.lower().encode() for name in settings.headers)
         self._secret = Held(settings.secret)
         self._key_id = None if settings.key_id is None else Held(settings.key_id)
+        self._values_held = [(field, Held(source)) for field, source in plan.secrets.items()]
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
@@ -199,16 +226,17 @@ class HmacScheme(Scheme):
 
     async def ready(self) -> None:
         """As `Scheme.ready`."""
-        await self._settings.secret.get()
-        if self._settings.key_id is not None:
-            await self._settings.key_id.get()
+        for _, source in self._settings.secrets():
+            await source.get()
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
-        """As `Scheme.explain`; headers and query hold nothing secret, the string may."""
+        """As `Scheme.explain`; the signature is that of the values which are masked."""
         values = await self._values(request)
-        fields = self._place_early(request, values)
+        self._place_early(request, values)
         self._sign(values)
-        values["secret"] = MASK.encode()
+        for field in ("secret", *self._plan.secrets):
+            values[field] = MASK.encode()
+        fields = self._place_early(request, values, safe="*")
         shown = self._plan.string.render(values).decode("utf-8", "replace")
         self._place_late(request, values, fields)
         return {"string_to_sign": shown, "signature": values["signature"].decode()}
@@ -220,6 +248,8 @@ class HmacScheme(Scheme):
         values["timestamp"] = self._stamp(self._clock.time()).encode()
         if self._key_id is not None:
             values["key_id"] = self._key_id.value or await self._key_id.get()
+        for field, held in self._values_held:
+            values[field] = held.value or await held.get()
         if self._needs_body:
             body = at_hand(request.stream)
             if body is None:
@@ -230,7 +260,7 @@ class HmacScheme(Scheme):
                     values.take_hash(hashlib.new(self._hash, body).digest())
         return values
 
-    def _place_early(self, request: httpx.Request, values: Values) -> Fields:
+    def _place_early(self, request: httpx.Request, values: Values, safe: str = "") -> Fields:
         """Put on the request what the string may contain; return the fields that may as well be set later.
 
         What the signature will stand in makes way: nothing is signed that is not sent.
@@ -239,7 +269,7 @@ class HmacScheme(Scheme):
         if query.late:
             without_query(request, [name for name, _ in query.late])
         if query.early:
-            with_query(request, _rendered(query.early, values))
+            with_query(request, _rendered(query.early, values), safe)
         if query.early or query.late:
             values.forget_target()
         if not self._reads_fields:

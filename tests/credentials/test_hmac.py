@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from proxy import environment
 from proxy.credentials.hmac import SIGNABLE
-from proxy.errors import BodyTooLarge, CredentialError
+from proxy.errors import BodyTooLarge, CredentialError, SecretError
 from proxy.gateway.body import LimitSettings
 from tests.credentials.doubles import Bench, applied, body, build, draft, parse, request, target, values
 from tests.doubles import START, FakeClock
@@ -298,6 +299,39 @@ async def test_a_field_that_would_be_split_is_not_sent() -> None:
     scheme = build(table("x", headers={"X-Body": "{body}", "X-Signature": "{signature}"}))
     with pytest.raises(CredentialError, match="control character"):
         await applied(scheme, request(method="POST", content=body(b"a\r\nX-Injected: 1")))
+
+
+# -- secrets beside the signature --------------------------------------------------------------------------------
+
+PASSPHRASE = {"X-Passphrase": {"env": "PASSPHRASE"}, "X-Signature": "{signature}"}
+
+
+async def test_a_passphrase_goes_along_and_may_be_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(environment.variables, "PASSPHRASE", "0pen")
+    scheme = build(table("{header:X-Passphrase}{target}", headers=PASSPHRASE, query={"k": {"env": "PASSPHRASE"}}))
+    await scheme.ready()
+    sent = await applied(scheme, request(b"/a?k=theirs", "GET", [(b"x-passphrase", b"theirs")]))
+    assert target(sent) == b"/a?k=0pen"
+    assert values(sent, "X-Passphrase") == [b"0pen"]
+    assert values(sent, "X-Signature") == [mac(b"0pen/a?k=0pen").hex().encode()]
+
+
+async def test_explaining_it_shows_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(environment.variables, "PASSPHRASE", "0pen")
+    to = request(b"/a")
+    scheme = build(table("{header:X-Passphrase}{target}", headers=PASSPHRASE, query={"k": {"env": "PASSPHRASE"}}))
+    told = await scheme.explain(to)
+    assert told["string_to_sign"] == "***/a?k=***"
+    assert told["signature"] == mac(b"0pen/a?k=0pen").hex()
+    assert target(to) == b"/a?k=***"
+    assert values(to, "X-Passphrase") == [b"***"]
+
+
+async def test_every_secret_of_it_is_known_and_needed() -> None:
+    made = parse(table("{target}", headers=PASSPHRASE))
+    assert dict(made.secrets()).keys() == {"secret", ("headers", "X-Passphrase")}
+    with pytest.raises(SecretError, match="PASSPHRASE is not set"):
+        await build(table("{target}", headers=PASSPHRASE)).ready()
 
 
 # -- explaining -------------------------------------------------------------------------------------------------
