@@ -7,15 +7,17 @@ number of them. The path is the one below the route's prefix, decoded once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Protocol
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from pydantic import AfterValidator
 
 from proxy.errors import Denied
 
 _MERGED = re.compile(rb"/{2,}")
+_NETWORK_PATH = re.compile(rb"/{2,}[^/]*")
+_NOT_IN_METHOD = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PARAMETERS = re.compile(rb";[^/]*")
 _METHOD = "[A-Z][A-Z-]*"
 _RULE = re.compile(rf"(?:(\*|{_METHOD}(?:\|{_METHOD})*)\s+)?(\S+)")
@@ -43,13 +45,19 @@ class Matcher(Protocol):
         """Return whether ``b"METHOD path"`` is meant."""
 
 
-def compile_rule(rule: str) -> Matcher:
-    """Return what matches ``b"METHOD path"``, in a time that no path makes grow with its square."""
+def compile_rule(rule: str, fold: Callable[[bytes], bytes] = bytes) -> Matcher:
+    """Return what matches ``b"METHOD path"``, in a time that no path makes grow with its square.
+
+    Args:
+        rule: as configured.
+        fold: is applied to what stands between the wildcards.
+
+    """
     match = _RULE.fullmatch(rule)
     assert match
     methods = match[1] or "*"
     method = "[^ ]+" if methods == "*" else f"(?:{methods})"
-    parts = _parts(match[2])
+    parts = [fold(part) if isinstance(part, bytes) else part for part in _parts(match[2])]
     # Of two that may give back, each length of the one would be tried with each of the other.
     if sum(part in ("*", "**", "/**") for part in parts[:-1]) > 1:
         return Automaton(re.compile(method.encode()), parts)
@@ -118,11 +126,16 @@ class Policy:
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
         self._allow = [compile_rule(rule) for rule in allow]
-        self._deny = [compile_rule(rule) for rule in deny]
+        self._deny = [compile_rule(rule, lower_case) for rule in deny]
         self.is_open = not (self._allow or self._deny)
 
-    def check(self, method: str, path: bytes) -> None:
+    def check(self, methods: Iterable[str], path: bytes) -> None:
         """Judge a request by its raw path below the prefix.
+
+        Args:
+            methods: the method, and what servers may execute in its place: a rule must not deny any of them, and
+                all of them must be allowed.
+            path: as sent, without the query.
 
         Raises:
             Denied: a rule says no, or none of ``allow`` says yes.
@@ -131,15 +144,49 @@ class Policy:
         if self.is_open:
             return
         decoded = unquote_to_bytes(path) or b"/"
-        # Servers may merge slashes, take "\\" for one, cut parameters off or not care for the last slash, and so
-        # see another path than we do: what is denied must be none of these, what is allowed stay allowed.
-        merged = _MERGED.sub(b"/", decoded.replace(b"\\", b"/"))
-        bare = _MERGED.sub(b"/", _PARAMETERS.sub(b"", merged))
+        # Servers may merge slashes, take "\\" for one, take what follows two slashes for a host, ignore case, cut
+        # parameters off or ignore the last slash, and so see another path than we do: what is denied must be none
+        # of these, what is allowed stay allowed.
+        slashed = decoded.replace(b"\\", b"/")
+        merged = _MERGED.sub(b"/", slashed)
         seen = {decoded, merged}
-        if any(_matches(self._deny, method.upper(), way) for way in (*seen, bare, bare.rstrip(b"/") or b"/")):
-            raise Denied("the route's deny does not let this through")
-        if self._allow and not all(_matches(self._allow, method, way) for way in seen):
-            raise Denied("the route's allow does not let this through")
+        network_path = _NETWORK_PATH.match(slashed)
+        if network_path is not None:
+            seen.add(_MERGED.sub(b"/", slashed[network_path.end() :]) or b"/")
+        bare = {_MERGED.sub(b"/", _PARAMETERS.sub(b"", way)) for way in seen}
+        denied = {lower_case(way) for way in seen | bare | {way.rstrip(b"/") or b"/" for way in bare}}
+        for method in methods:
+            if any(_matches(self._deny, method.upper(), way) for way in denied):
+                raise Denied("the route's deny does not let this through")
+            if self._allow and not all(_matches(self._allow, method, way) for way in seen):
+                raise Denied("the route's allow does not let this through")
+
+
+def lower_case(path: bytes) -> bytes:
+    """Return a path without differences of case, for servers that ignore them."""
+    return (
+        path.lower()
+        if path.isascii()
+        else path.decode("utf-8", "surrogateescape").lower().encode("utf-8", "surrogateescape")
+    )
+
+
+def methods_of(method: str, target: bytes, overrides: Iterable[bytes]) -> list[str]:
+    """Return every method that a server may take a request for.
+
+    Args:
+        method: of the request line.
+        target: the request target; frameworks read ``_method`` in the query of a POST.
+        overrides: values of fields such as ``X-HTTP-Method-Override``.
+
+    """
+    named = [value.decode("latin-1") for value in overrides]
+    if method.upper() == "POST":
+        for pair in re.split(r"[&;]", target.partition(b"?")[2].decode("latin-1")):
+            name, _, value = pair.partition("=")
+            if unquote_plus(name).strip().lower().partition("[")[0] == "_method":
+                named.append(unquote_plus(value))
+    return [method, *(word.upper() for text in named for word in _NOT_IN_METHOD.split(text) if word)]
 
 
 def _matches(rules: Iterable[Matcher], method: str, path: bytes) -> bool:

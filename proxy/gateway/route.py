@@ -24,7 +24,7 @@ from proxy.gateway.headers import (
     ResponseHeaders,
     wants_websocket,
 )
-from proxy.gateway.policy import Policy
+from proxy.gateway.policy import Policy, methods_of
 from proxy.gateway.problem import success_note
 from proxy.gateway.rewrite import Place, is_below, path_at, plain_authority, rewrite, rewrite_request
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
@@ -38,6 +38,7 @@ class Route:
 
     Attributes:
         prefix: what its paths begin with, without a slash at the end; empty for all.
+        top: the same on the upstream: its base path, and the prefix where that is not stripped.
 
     """
 
@@ -55,13 +56,14 @@ class Route:
         self.exchange = exchange
         self.scheme = scheme
         self.prefix = settings.prefix.encode()
+        self.top = exchange.upstream.base + (b"" if settings.strip_prefix else self.prefix)
         self._limits = limits
         self._small = min(limits.replay_memory, SMALL)
         self._total = timeout.total or None
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
         drops_cookies = settings.cookies == "drop"
-        is_bounded = not self._policy.is_open or exchange.upstream.base
+        is_bounded = not self._policy.is_open or self.top
         self._request_headers = RequestHeaders(
             exchange.upstream.authority,
             settings.request_headers,
@@ -84,8 +86,8 @@ class Route:
         )
 
     def below(self, admitted: Admitted) -> bytes:
-        """Return the part of the path that is below the prefix, or below the base if it names the upstream."""
-        skip = self.exchange.upstream.base if admitted.upstream is not None else self.prefix
+        """Return the part of the path that rules are judged on, whatever the form of the target."""
+        skip = self.top if admitted.upstream is not None else self.prefix
         return admitted.path[len(skip) :] or b"/"
 
     async def __call__(self, inbound: Inbound, admitted: Admitted) -> Answer:
@@ -156,13 +158,10 @@ class Route:
     # -- out -----------------------------------------------------------------------------------------
 
     def _judge(self, inbound: Inbound, admitted: Admitted) -> None:
-        path = self.below(admitted)
-        self._policy.check(inbound.method, path)
-        # What frameworks execute in place of the method must be allowed, too.
         special = inbound.head.special
-        for name in METHOD_OVERRIDES & special.keys():
-            for method in special[name]:
-                self._policy.check(method.decode("latin-1").strip().upper(), path)
+        overrides = [value for name in METHOD_OVERRIDES & special.keys() for value in special[name]]
+        methods = methods_of(inbound.method, admitted.target, overrides)
+        self._policy.check(methods, self.below(admitted))
 
     def _draft(self, inbound: Inbound, admitted: Admitted) -> Draft:
         if not self._policy.is_open:
@@ -225,19 +224,17 @@ class Route:
         place = self._place(admitted)
         for value in inbound.head.special.get(b"destination", ()):
             url = place.upstream_url(value) if b"destination" in names else value
-            self._check_destination(inbound.method, url, admitted)
+            self._check_destination(inbound.method, url)
         return rewrite_request(fields, names, place)
 
-    def _check_destination(self, method: str, url: bytes, admitted: Admitted) -> None:
+    def _check_destination(self, method: str, url: bytes) -> None:
         path = path_at(url, self._authorities)
         if path is None:
             return  # on another server; whether to copy there is for the upstream to decide
         check_path(path)
-        is_kept = admitted.upstream is None and not self.settings.strip_prefix
-        top = self.exchange.upstream.base + (self.prefix if is_kept else b"")
-        if not is_below(path, top):
+        if not is_below(path, self.top):
             raise Denied("the Destination lies outside of the route")
-        self._policy.check(method, path[len(top) :] or b"/")
+        self._policy.check([method], path[len(self.top) :] or b"/")
 
     def _target(self, admitted: Admitted) -> bytes:
         """Return the target below the upstream's base path; every other byte of it is the client's."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from proxy.errors import NoRoute
 from proxy.gateway import Entrance
 from proxy.gateway.guard import Admitted, split_host
-from proxy.gateway.rewrite import plain_authority
+from proxy.gateway.rewrite import is_below, plain_authority
 from proxy.gateway.route import Route
 from proxy.transport.origin import socket_of
 
@@ -34,7 +34,7 @@ class RouteTable:
             if socket_of(upstream.url) is None:  # no URL that a client could send names a unix socket
                 self._by_upstream.setdefault(upstream.plain_authority, []).append(route)
         for routes_there in self._by_upstream.values():
-            routes_there.sort(key=lambda route: -len(route.exchange.upstream.base))
+            routes_there.sort(key=lambda route: -len(route.top))
         self._longest = max((len(route.prefix) for route in self.routes), default=0)
         self._has_hosts = any(host is not None for _, host in self._by_place)
         self._own_entrances = frozenset(listen for listen, _ in self._by_place if listen is not None)
@@ -74,8 +74,7 @@ class RouteTable:
         """Return the route to an upstream that an absolute-form target names, whatever its scheme."""
         for scheme in (b"http:", b"https:"):
             for route in self._by_upstream.get(plain_authority(authority, scheme), ()):
-                base = route.exchange.upstream.base
-                is_below = path == base or path.startswith(base + b"/") or (path == b"*" and not base)
-                if route.settings.listen == listen and is_below:
+                is_its_own = is_below(path, route.top) or (path == b"*" and not route.top)
+                if route.settings.listen == listen and is_its_own:
                     return route
         raise NoRoute("no route leads to this upstream; the proxy serves only the upstreams of its routes")

@@ -155,7 +155,7 @@ def rules(data: bytes) -> None:
         policy = Policy(allow, deny)
         for method in ("GET", "X"):
             try:
-                policy.check(method, path)
+                policy.check([method], path)
                 assert (allow, deny) != ((rule,), (rule,))
             except Denied:
                 pass

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from proxy.errors import Denied
-from proxy.gateway.policy import Policy, Rule, compile_rule
+from proxy.gateway.policy import Policy, Rule, compile_rule, methods_of
 
 
 def passes(policy: Policy, method: str, path: str) -> bool:
     try:
-        policy.check(method, path.encode())
+        policy.check([method], path.encode())
     except Denied as error:
         assert error.status == 403  # noqa: PT017  # a helper, not the test
         return False
@@ -101,12 +101,50 @@ def test_deny_outdoes_allow() -> None:
         "/admin;x/users", "/admin;a=b;c/users", "/admin/users;x", "/admin%3bx/users", "/;x/admin/users",
         "/admin%5cusers",
         "/%5cadmin/users", "%5Cadmin%5C%5Cusers", "/admin/;x/users", "/admin/users/", "/admin/users//",
-        "/admin/users/;x",
+        "/admin/users/;x", "//x/admin/users", "//x/admin//users/", "//user@host:1/admin/users", "/%2fx/admin/users",
+        "/%5c%5cx/admin/users", "//x;y/admin/users;z", "/Admin/users", "/ADMIN/USERS", "//X/aDmin;x/Users/",
     ],
 )  # fmt: skip
 def test_other_spellings_of_a_path_are_denied_too(path: str) -> None:
     assert not passes(Policy(deny=["GET /admin/users"]), "GET", path)
     assert not passes(Policy(deny=["/admin/*"]), "GET", path)
+
+
+def test_letters_beyond_ascii_have_a_case_too() -> None:
+    assert not passes(Policy(deny=["/Ärger/**"]), "GET", quote("/äRGER/x"))
+    assert not passes(Policy(deny=["/%FF/x"]), "GET", "/%FF/X")
+    assert passes(Policy(allow=["/Ärger/**"]), "GET", quote("/Ärger/x"))
+
+
+def test_what_a_server_reads_as_a_host_does_not_make_a_path_allowed() -> None:
+    assert not passes(Policy(allow=["/a/**"]), "GET", "//a/secret")
+    assert not passes(Policy(allow=["//x/*"]), "GET", "//x/a")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "overrides", "methods"),
+    [
+        ("GET", b"/a", [], ["GET"]),
+        ("POST", b"/a", [b"delete"], ["POST", "DELETE"]),
+        ("POST", b"/a", [b"DELETE, x", b' "PUT"; q=1'], ["POST", "DELETE", "X", "PUT", "Q", "1"]),
+        ("POST", b"/a", [b"", b" , "], ["POST"]),
+        ("POST", b"/a?_method=DELETE", [], ["POST", "DELETE"]),
+        ("POST", b"/a?x=1&%5Fmethod=de%6Cete;_METHOD[]=put", [], ["POST", "DELETE", "PUT"]),
+        ("POST", b"/a?+_method=PUT&x_method=A&_methods=B", [], ["POST", "PUT"]),
+        ("GET", b"/a?_method=DELETE", [], ["GET"]),
+    ],
+)
+def test_every_method_that_a_server_may_execute(
+    method: str, target: bytes, overrides: list[bytes], methods: list[str]
+) -> None:
+    assert methods_of(method, target, overrides) == methods
+
+
+def test_every_method_must_be_allowed_and_none_denied() -> None:
+    for policy in (Policy(deny=["DELETE **"]), Policy(allow=["POST|PUT **"])):
+        policy.check(["POST", "PUT"], b"/a")
+        with pytest.raises(Denied):
+            policy.check(["POST", "DELETE"], b"/a")
 
 
 def test_a_method_in_small_letters_is_denied_too() -> None:
@@ -150,7 +188,7 @@ def test_any_path_that_is_denied_as_a_rule_is_denied_as_a_path(text: str) -> Non
 def test_any_bytes_are_judged_without_a_fault(path: bytes) -> None:
     policy = Policy(allow=["GET /a/**", "/*"], deny=["/a/*", "DELETE **"])
     try:
-        policy.check("GET", b"/" + path)
+        policy.check(["GET"], b"/" + path)
     except Denied:
         return
 
@@ -193,7 +231,7 @@ def test_no_path_is_long_enough_to_keep_a_rule_busy(rule: str) -> None:
     began = time.process_time()
     for path in (b"/x" * 15_000, b"/" + b"a" * 30_000, b"/" * 30_000):
         with suppress(Denied):
-            Policy([rule]).check("GET", path)
+            Policy([rule]).check(["GET"], path)
     assert time.process_time() - began < 2  # some took minutes
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from proxy import environment
 from proxy.credentials import AUTHORIZATION, Scheme
-from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, ReadTimeout
+from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, NoRoute, ReadTimeout
 from proxy.gateway import Answer, Entrance, Inbound, Story
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Guard
@@ -20,6 +20,7 @@ from proxy.gateway.headers import read
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings
+from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from tests.doubles import HurriedClock, Pieces, Script, answer, settle
 
@@ -289,6 +290,33 @@ async def test_the_policy_is_judged_below_the_prefix() -> None:
     await case.send(b"/api/ok/x")
     with pytest.raises(Denied):
         await case.send(b"/api/other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "target"),
+    [
+        ({"prefix": "/api", "strip_prefix": False, "deny": ["/admin/**"]}, b"http://api.test/v1/api/admin/x"),
+        ({"prefix": "/api", "strip_prefix": False, "allow": ["/ok/**"]}, b"http://api.test/v1/api/admin/x"),
+        ({"prefix": "/api", "deny": ["/admin/**"]}, b"http://api.test/v1/admin/x"),
+        ({"deny": ["DELETE **"]}, b"http://api.test/v1/x?_method=DELETE"),
+    ],
+)
+async def test_the_policy_is_judged_alike_for_an_absolute_target(settings: dict[str, Any], target: bytes) -> None:
+    case = Case(**settings)
+    head = read([(b"Host", b"api.test")])
+    inbound = Inbound("POST", target, head, (1, 1), Entrance("x", 8080), case.story)
+    admitted = await Guard().admit(inbound)
+    assert RouteTable([case.route]).find(inbound.entrance, admitted) is case.route
+    with pytest.raises(Denied):
+        await case.route(inbound, admitted)
+
+
+async def test_a_prefix_that_is_kept_bounds_an_absolute_target_too() -> None:
+    case = Case(prefix="/api", strip_prefix=False)
+    for target in (b"http://api.test/v1/admin", b"http://api.test/v1/apis", b"http://api.test/api/x"):
+        inbound = Inbound("GET", target, read([(b"Host", b"api.test")]), (1, 1), Entrance("x", 8080), case.story)
+        with pytest.raises(NoRoute):
+            RouteTable([case.route]).find(inbound.entrance, await Guard().admit(inbound))
 
 
 async def test_prepare_sends_nothing() -> None:
