@@ -55,6 +55,10 @@ class Scheme(httpx.Auth):
 
         """
 
+    def without_credential(self, url: bytes) -> bytes:
+        """Return a URL of a response without what this puts into the targets of requests, which APIs repeat there."""
+        return url
+
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
         await self.apply(request)

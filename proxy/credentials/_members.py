@@ -38,6 +38,12 @@ class MembersScheme(Scheme):
         self.members = members
         self.fields = frozenset().union(*(scheme.fields for _, scheme in members))
 
+    def without_credential(self, url: bytes) -> bytes:
+        """As `Scheme.without_credential`, of all of them: which one was sent is not known any more."""
+        for _, scheme in self.members:
+            url = scheme.without_credential(url)
+        return url
+
     @abstractmethod
     def order(self) -> Iterator[int]:
         """Which ones to try for a request, the first one first."""

@@ -32,17 +32,27 @@ def without_query(request: httpx.Request, names: Collection[str]) -> None:
 
     They are found however they are encoded and spelt, and behind ``;``, too: some servers separate there.
     """
-    names = plain_names(names)
-    target: bytes = request.extensions["target"]
-    path, mark, query = target.partition(b"?")
+    path, mark, query = request.extensions["target"].partition(b"?")
+    request.extensions["target"] = path + mark + _without(query, plain_names(names))
+
+
+def url_without(url: bytes, names: Collection[str]) -> bytes:
+    """Return a URL reference without parameters of these names, found like those of `without_query`."""
+    rest, hash_sign, fragment = url.partition(b"#")
+    path, mark, query = rest.partition(b"?")
+    kept = _without(query, plain_names(names))
+    return path + (mark if kept or not query else b"") + kept + hash_sign + fragment
+
+
+def _without(query: bytes, names: frozenset[str]) -> bytes:
     pairs = _PAIR.findall(query)
     kept = [pair for pair in pairs if not _is_named(pair, names)]
     if len(kept) == len(pairs):
-        return
+        return query
     query = b"".join(kept)
     if _is_named(pairs[0], names) and pairs[0][:1] not in (b"&", b";"):
         query = query[1:]  # what separated the first from the second
-    request.extensions["target"] = path + mark + query
+    return query
 
 
 def _is_named(pair: bytes, names: frozenset[str]) -> bool:

@@ -7,7 +7,7 @@ translated; everything else is left as it came.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from proxy.gateway import RawHeaders
@@ -27,6 +27,7 @@ class Place:
         prefix: the path on our side that stands for `base`.
         route: the path on our side below which everything is the route's: its prefix, be it stripped or not.
         origin: scheme and authority of the upstream, as requests to it name them.
+        strip: takes the credential out of a URL; an API may repeat the query that it was sent.
         is_plain: whether the upstream is reached by http; its https is another origin then, and to send the client
             there by http again would go in circles. The other way round, http only is what a server behind a TLS
             terminator believes.
@@ -39,6 +40,7 @@ class Place:
     prefix: bytes
     route: bytes
     origin: bytes
+    strip: Callable[[bytes], bytes] = bytes
     is_plain: bool = False
 
     def path(self, path: bytes) -> bytes | None:
@@ -127,11 +129,11 @@ def rewrite(fields: RawHeaders, names: frozenset[bytes], place: Place) -> RawHea
 
 
 def _location(value: bytes, place: Place) -> bytes:
-    return place.url(value)
+    return place.url(place.strip(value))
 
 
 def _link(value: bytes, place: Place) -> bytes:
-    return _LINK.sub(lambda match: b"<" + place.url(match[1]) + b">", value)
+    return _LINK.sub(lambda match: b"<" + place.url(place.strip(match[1])) + b">", value)
 
 
 # Clients drop a cookie of such a name that is not Secure (RFC 6265bis, section 4.1.3); over plain HTTP they accept

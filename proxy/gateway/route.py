@@ -287,6 +287,7 @@ class Route:
             prefix=self.prefix if is_ours and self.settings.strip_prefix else b"",
             route=self.prefix if is_ours else b"",
             origin=upstream.url.raw_scheme + b"://" + self._request_headers.host,
+            strip=self.scheme.without_credential,
             is_plain=upstream.url.scheme == "http",
         )
 

@@ -100,3 +100,9 @@ def test_names_that_can_not_be(keys: dict[str, str]) -> None:
 
 def test_brackets_are_for_parameters() -> None:
     parse(key(name="filter[key]", **{"in": "query"}))
+
+
+@pytest.mark.parametrize(("place", "left"), [("query", b"/x?a"), ("header", b"/x?k=v&a"), ("cookie", b"/x?k=v&a")])
+async def test_only_a_key_in_the_query_is_taken_out_of_urls(place: str, left: bytes) -> None:
+    scheme = build(key(**{"name": "k", "in": place}))
+    assert scheme.without_credential(b"/x?k=v&a") == left

@@ -327,6 +327,12 @@ async def test_explaining_it_shows_no_passphrase(monkeypatch: pytest.MonkeyPatch
     assert values(to, "X-Passphrase") == [b"***"]
 
 
+async def test_its_parameters_are_taken_out_of_urls() -> None:
+    scheme = build(table("{target}", query={"sig": "{signature}", "ts": "{timestamp}"}))
+    assert scheme.without_credential(b"/x?ts=1&a=2&sig=abc") == b"/x?a=2"
+    assert build(table("{target}")).without_credential(b"/x?sig=abc") == b"/x?sig=abc"
+
+
 async def test_every_secret_of_it_is_known_and_needed() -> None:
     made = parse(table("{target}", headers=PASSPHRASE))
     assert dict(made.secrets()).keys() == {"secret", ("headers", "X-Passphrase")}

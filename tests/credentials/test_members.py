@@ -86,3 +86,8 @@ def test_one_alone_is_no_choice(kind: str, credentials: Any) -> None:
 
 def test_an_environment_variable_may_name_them(kind: str) -> None:
     assert parse({"type": kind, "credentials": "a, b"}).named() == ("a", "b")
+
+
+async def test_urls_lose_the_parameters_of_every_member(kind: str) -> None:
+    keys = {name: build({"type": "api_key", "name": name, "value": "v", "in": "query"}) for name in ("a", "b")}
+    assert three(kind, **keys).without_credential(b"/x?b=v&a=v&d=1") == b"/x?d=1"

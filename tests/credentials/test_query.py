@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.credentials._query import with_query, without_query
+from proxy.credentials._query import url_without, with_query, without_query
 from tests.credentials.doubles import request, target
 
 # A busy machine is no failure.
@@ -111,3 +111,21 @@ def test_it_is_found_however_it_was_encoded(name: str, times: int) -> None:
     sent = request(b"/p?a=1&" + quote(encoded, safe="").encode() + b"=x&b")
     without_query(sent, {name})
     assert target(sent) in (b"/p?a=1&b", b"/p?b", b"/p?a=1", b"/p?")
+
+
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        (b"https://api.test/x/?a=1&k=v", b"https://api.test/x/?a=1"),
+        (b"/x/?k=v", b"/x/"),
+        (b"/x?k=v#top", b"/x#top"),
+        (b"?K=v&a", b"?a"),
+        (b"next?%6B=v;b=1#k=v", b"next?b=1#k=v"),
+        (b"/x?", b"/x?"),
+        (b"/x?a=k#", b"/x?a=k#"),
+        (b"/k=v", b"/k=v"),
+        (b"", b""),
+    ],
+)
+def test_a_url_without_a_parameter(url: bytes, left: bytes) -> None:
+    assert url_without(url, ["k"]) == left

@@ -350,6 +350,24 @@ async def test_a_prefix_that_is_kept_does_not_keep_the_base() -> None:
     ]
 
 
+async def test_a_key_that_the_api_repeats_in_a_url_does_not_reach_the_client() -> None:
+    class Key(Scheme):
+        def without_credential(self, url: bytes) -> bytes:
+            return url.replace(b"key=s3cr3t", b"")
+
+    fields = [
+        (b"Location", b"https://api.test/v1/x/?key=s3cr3t"),
+        (b"Location", b"https://elsewhere.test/?key=s3cr3t"),
+        (b"Link", b'<https://api.test/v1/x?key=s3cr3t>; rel="next", </v1/y?key=s3cr3t>; rel="last"'),
+    ]
+    case = Case(answer(301, fields), auth=Key())
+    assert (await case.send()).headers == [
+        (b"Location", b"http://localhost:8080/x/?"),
+        (b"Location", b"https://elsewhere.test/?"),
+        (b"Link", b'<http://localhost:8080/x?>; rel="next", </y?>; rel="last"'),
+    ]
+
+
 async def test_rewriting_can_be_off() -> None:
     location = [(b"Location", b"https://api.test/v1/next")]
     case = Case(answer(302, location), rewrite=[])
