@@ -106,22 +106,27 @@ class Guard:
             ProxyError: the row of the error table that applies.
 
         """
-        admitted = self.judge(inbound)
+        verdict = self._judge_head(inbound)
         if self._client_token is not None:
-            await self._check_token(inbound, admitted, self._client_token)
-        return admitted
+            # Before the target is looked at: reading it in every way takes its time, which only clients may use.
+            await self._check_token(inbound, verdict, self._client_token)
+        return self._judge_target(inbound, verdict)
 
     def judge(self, inbound: Inbound) -> Admitted:
-        """Do everything that `admit` does but for the client token.
+        """Do everything that `admit` does but for the client token."""
+        return self._judge_target(inbound, self._judge_head(inbound))
 
-        Host and target are judged together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2).
-        """
-        method, target = inbound.method, inbound.target
-        if method not in _SERVED:
-            check_method(method)
-        verdict = inbound.head.verdict
+    def _judge_head(self, inbound: Inbound) -> Verdict:
+        if inbound.method not in _SERVED:
+            check_method(inbound.method)
+        verdict: Verdict | None = inbound.head.verdict
         if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
             verdict = inbound.head.verdict = self._verdict(inbound)
+        return verdict
+
+    def _judge_target(self, inbound: Inbound, verdict: Verdict) -> Admitted:
+        """Judge Host and target together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2)."""
+        method, target = inbound.method, inbound.target
         check_bytes(target)
         upstream = None
         if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
@@ -191,9 +196,9 @@ class Guard:
         origins = head.special.get(b"origin", ())
         return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins else None
 
-    async def _check_token(self, inbound: Inbound, admitted: Admitted, secret: Secret) -> None:
+    async def _check_token(self, inbound: Inbound, verdict: Verdict, secret: Secret) -> None:
         head = inbound.head
-        if admitted.origin is not None and is_preflight(inbound.method, head):
+        if verdict.origin is not None and is_preflight(inbound.method, head):
             return  # a browser's preflight can't bring the token
         try:
             wanted = (await secret.get()).encode()

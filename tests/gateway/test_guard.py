@@ -484,6 +484,15 @@ IN_ALL_WAYS = [
 ]
 
 
+@pytest.mark.parametrize("target", [b"/../x", b"/\xff", b"/%2e%2e", b"nonsense", b"http://other.test/x"])
+async def test_without_the_token_no_target_is_looked_at(target: bytes) -> None:
+    guard = Guard(client_token=secret(TOKEN))
+    with pytest.raises(ClientTokenNeeded):
+        await guard.admit(inbound(target))
+    with pytest.raises(MalformedRequest):
+        await guard.admit(inbound(target, (b"X-Countersign-Token", TOKEN.encode())))
+
+
 @pytest.mark.parametrize("field", IN_ALL_WAYS)
 async def test_the_client_token_comes_in_any_of_three_ways(field: tuple[bytes, bytes]) -> None:
     assert await admits(field)

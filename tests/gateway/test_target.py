@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
+import time
+from contextlib import suppress
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedRequest
@@ -159,3 +161,37 @@ def test_any_bytes_are_judged_without_a_fault(path: bytes) -> None:
 )
 def test_the_parts_of_an_absolute_target(target: bytes, parts: tuple[bytes, bytes, bytes] | None) -> None:
     assert split_absolute(target) == parts
+
+
+# -- no target is long enough to keep it busy ------------------------------------------------------------------
+
+
+def seconds(path: bytes) -> float:
+    began = time.process_time()
+    with suppress(MalformedRequest):
+        check_path(path)
+    return time.process_time() - began
+
+
+UNITS = [
+    quote("\u0315\u0300"), quote(quote("\u0315\u0300")), "%u0315%u0300", "%c0%80%cc%95%cc%80",
+    quote("\U0001d165\U0001d16e"),
+    quote("a" + "\u0315\u0300" * 15), quote("\ufdfa"), quote("\u200b"), "%2525", "/.a", ";.", "%c0%ae",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_ten_times_the_usual_length_takes_no_longer_than_that(unit: str) -> None:
+    assert seconds(b"/" + unit.encode() * (320_000 // len(unit))) < 5  # some took a minute
+
+
+@given(st.lists(st.sampled_from([*UNITS, "/", "%", "%25", "x", quote("\u0344")]), min_size=1, max_size=4).map("".join))
+@settings(deadline=None, max_examples=25)
+def test_no_mixture_takes_long(unit: str) -> None:
+    assert seconds(b"/" + unit.encode() * (60_000 // len(unit))) < 3
+
+
+def test_a_letter_may_have_thirty_marks() -> None:
+    check_path(b"/" + quote("a" + "\u0315\u0300" * 15).encode())
+    with pytest.raises(MalformedRequest, match="combining marks"):
+        check_path(b"/" + quote("a" + "\u0315\u0300" * 15 + "\u0300").encode())
