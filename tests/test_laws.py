@@ -66,7 +66,7 @@ BY_NAME = {
     ("proxy.cli.run", "proxy.admin.status"): "names a route's match as the status page does",
 }
 
-LONGEST_FILE, LONGEST_FUNCTION, LONG_FUNCTION = 350, 50, 30  # lines
+LONGEST_FILE, LONGEST_FUNCTION, LONG_FUNCTION = 450, 50, 30  # lines
 
 # What has no test file of its own name, and why.
 UNTESTED: dict[str, str] = {}

@@ -25,7 +25,7 @@ def settings(api_url: str) -> dict[str, object]:
     return {
         "tokens": {"store": "memory"},
         "routes": {
-            name: {"prefix": f"/{name}", "upstream": f"{api_url}/{name}", "credential": credential}
+            name: {"prefix": f"/{name}", "upstream": f"{api_url}/{name}", "credential": credential, "browser": True}
             for name, credential in ROUTES.items()
         },
         "credentials": _credentials(api_url),

@@ -14,6 +14,7 @@ from proxy.errors import InternalError, ProxyError
 from proxy.gateway import Answer, Inbound
 from proxy.gateway.cors import preflight, readable
 from proxy.gateway.guard import Admitted, Guard, is_preflight
+from proxy.gateway.navigation import confirmation
 from proxy.gateway.problem import problem
 from proxy.gateway.route import Route
 from proxy.gateway.table import RouteTable
@@ -42,6 +43,8 @@ class Gateway:
                 return preflight(inbound.head, admitted.origin)
             route = self.table.find(inbound.entrance, admitted)
             inbound.story.route = route.name
+            if admitted.site == b"none" and not route.settings.browser:
+                return confirmation(inbound.method, inbound.target, route.name)
             return await route(inbound, admitted)
         except ProxyError as error:
             return self._problem(error, inbound)

@@ -55,6 +55,7 @@ class Admitted:
         authority: the host and port by which the client knows us.
         upstream: the authority of an absolute-form target that names an upstream, or None.
         origin: the allowed origin of a page that calls, or None.
+        site: what a browser says of whose page calls: ``same-origin``, ``none``, or empty if it says nothing.
 
     """
 
@@ -63,6 +64,7 @@ class Admitted:
     authority: bytes
     upstream: bytes | None = None
     origin: bytes | None = None
+    site: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Verdict:
     Attributes:
         guard: whose verdict it is.
         version: of the requests that it holds for.
-        authority, name, origin: as in `Admitted`; the name is the authority's, in lower case.
+        authority, name, origin, site: as in `Admitted`; the name is the authority's, in lower case.
         is_ours: whether the name is one of this proxy's.
 
     """
@@ -83,6 +85,7 @@ class Verdict:
     name: bytes
     is_ours: bool
     origin: bytes | None
+    site: bytes
 
 
 class Guard:
@@ -137,7 +140,7 @@ class Guard:
             raise Misdirected("this Host is not served here; server.allowed_hosts adds names")
         path = target.partition(b"?")[0]
         check_path(path)
-        return Admitted(target, path, verdict.authority, upstream, verdict.origin)
+        return Admitted(target, path, verdict.authority, upstream, verdict.origin, verdict.site)
 
     def _verdict(self, inbound: Inbound) -> Verdict:
         head, version = inbound.head, inbound.version
@@ -153,7 +156,8 @@ class Guard:
         is_ours = self._is_ours(name)
         if is_ours and not is_told(name) and name not in self._names:
             check_silence(head, name, inbound.entrance)
-        return Verdict(self, version, authority, name, is_ours, origin)
+        site = b"" if origin is not None else site_of(head)
+        return Verdict(self, version, authority, name, is_ours, origin, site)
 
     def _is_ours(self, name: bytes) -> bool:
         return is_local(name) or name in self._names
@@ -189,6 +193,9 @@ class Guard:
             raise Denied("a web page of another origin may not call; server.allowed_origins names those that may")
         if any(site not in (b"same-origin", b"none") for site in tokens(special.get(b"sec-fetch-site", ()))):
             raise Denied("a web page of another site may not call; server.allowed_origins names those that may")
+        if site_of(head) == b"none" and set(tokens(special.get(b"sec-fetch-mode", ()))) != {b"navigate"}:
+            # Not the user, but something that a page has the browser fetch: the issuer of its certificate, say.
+            raise Denied("a browser may call of its own accord only to open a page")
         return None
 
     def allowed_origin(self, head: Head) -> bytes | None:
@@ -211,6 +218,12 @@ class Guard:
                 "Proxy-Authorization: Bearer TOKEN, or Proxy-Authorization: Basic with it as the password",
                 headers=_CHALLENGE,
             )
+
+
+def site_of(head: Head) -> bytes:
+    """Return what ``Sec-Fetch-Site`` says in a request that has passed the check of its origin; empty without it."""
+    sites = tokens(head.special.get(b"sec-fetch-site", ()))
+    return b"none" if b"none" in sites else sites[0] if sites else b""
 
 
 def check_method(method: str) -> None:

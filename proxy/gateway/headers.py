@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.gateway import Head, RawHeaders
+from proxy.gateway.navigation import SANDBOX, is_document
 from proxy.secrets import Source, TextOrSecret
 from proxy.transport import Repeated
 from proxy.transport.messages import CONTROL
@@ -31,7 +34,7 @@ METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-m
 _SEEN = frozenset(
     {
         b"content-length", b"authorization", b"origin", b"referer", b"destination", b"sec-fetch-site",
-        b"idempotency-key",
+        b"sec-fetch-mode", b"idempotency-key",
         b"access-control-request-method", b"access-control-request-headers",
         b"access-control-request-private-network",
     }
@@ -44,7 +47,7 @@ _PLAIN = bytes.maketrans(
 )  # fmt: skip
 _LOOKALIKES = _HOP | _OURS | {b"content-length"}
 # Their look-alikes go on and are judged as they are: a server may take them for these.
-_JUDGED = METHOD_OVERRIDES | {b"sec-fetch-site"}
+_JUDGED = METHOD_OVERRIDES | {b"sec-fetch-site", b"sec-fetch-mode"}
 NAMING = frozenset({b"origin", b"referer", b"destination"})
 """Request fields that name the proxy when a client follows what it knows of it."""
 PATH_OVERRIDES = (b"X-Original-URL", b"X-Rewrite-URL")
@@ -193,8 +196,11 @@ class RequestHeaders:
 
 
 # What a name means for an answer, as bits.
-_DROPPED, _CONNECTION, LENGTH, REWRITTEN = 1, 2, 4, 8
+_DROPPED, _CONNECTION, LENGTH, REWRITTEN, TYPE = 1, 2, 4, 8, 16
 _KNOWN = 512  # names that are remembered; upstreams use a few, again and again
+
+
+_MEANT = {b"content-length": LENGTH, b"content-type": TYPE}
 
 
 class _Meanings(dict[bytes, int]):
@@ -210,7 +216,7 @@ class _Meanings(dict[bytes, int]):
         if lower == b"connection":
             meaning |= _CONNECTION
         if not meaning:
-            meaning = LENGTH if lower == b"content-length" else REWRITTEN if lower in self._rewrite else 0
+            meaning = _MEANT.get(lower, 0) | (REWRITTEN if lower in self._rewrite else 0)
         if len(self) < _KNOWN:
             self[name] = meaning
         return meaning
@@ -223,21 +229,29 @@ class ResponseHeaders:
         rules: what is set and removed.
         drop: lower-case names of what is dropped, too.
         rewrite: lower-case names of what the route rewrites.
+        sandbox: whether documents are to be shown in an origin of their own.
 
     """
 
     def __init__(
-        self, rules: ResponseRules, *, drop: Iterable[bytes] = (), rewrite: frozenset[bytes] = frozenset()
+        self,
+        rules: ResponseRules,
+        *,
+        drop: Iterable[bytes] = (),
+        rewrite: frozenset[bytes] = frozenset(),
+        sandbox: bool = False,
     ) -> None:
+        self._sandbox = sandbox
         self._set = [(name.encode(), value.encode()) for name, value in rules.set.items()]
         dropped = frozenset((*drop, *(name.lower().encode() for name in (*rules.set, *rules.remove))))
         self._meanings = _Meanings(dropped, rewrite)
-        self._set_meaning = 0 if rewrite.isdisjoint(name.lower() for name, _ in self._set) else REWRITTEN
+        of_set = _Meanings(frozenset(), rewrite)
+        self._set_meaning = reduce(or_, (of_set[name] for name, _ in self._set), 0)
 
     def inbound(self, raw: Sequence[tuple[bytes, bytes]]) -> tuple[RawHeaders, int]:
         """Return the end-to-end fields of an upstream's answer, as the route's rules leave them.
 
-        The number tells by its bits whether there is a ``LENGTH`` among them, and what has to be ``REWRITTEN``.
+        The number tells by its bits whether there is a ``LENGTH`` or ``TYPE`` among them, and what is ``REWRITTEN``.
         """
         if type(raw) is not Repeated:
             return self._inbound(raw)
@@ -261,4 +275,12 @@ class ResponseHeaders:
             found |= meaning
         if found & _CONNECTION:
             fields = _without_named(fields, [value for name, value in raw if name.lower() == b"connection"])
-        return fields + self._set, found | self._set_meaning
+        fields += self._set
+        found |= self._set_meaning
+        if self._sandbox and found & TYPE and any(is_document(value) for value in _types(fields)):
+            fields.append(SANDBOX)
+        return fields, found
+
+
+def _types(fields: RawHeaders) -> list[bytes]:
+    return [value for name, value in fields if name.lower() == b"content-type"]

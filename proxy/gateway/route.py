@@ -20,10 +20,12 @@ from proxy.gateway.headers import (
     NAMING,
     PATH_OVERRIDES,
     REWRITTEN,
+    TYPE,
     RequestHeaders,
     ResponseHeaders,
     wants_websocket,
 )
+from proxy.gateway.navigation import SANDBOX
 from proxy.gateway.policy import Policy, methods_of
 from proxy.gateway.problem import success_note
 from proxy.gateway.rewrite import Place, is_below, path_at, plain_authority, rewrite, rewrite_request
@@ -82,7 +84,10 @@ class Route:
         self._rewrite_request = frozenset(name.encode() for name in settings.rewrite_request)
         self._rewrite = frozenset(name.encode() for name in settings.rewrite)
         self._response_headers = ResponseHeaders(
-            settings.response_headers, drop=[b"set-cookie"] if drops_cookies else [], rewrite=self._rewrite
+            settings.response_headers,
+            drop=[b"set-cookie"] if drops_cookies else [],
+            rewrite=self._rewrite,
+            sandbox=not settings.browser,
         )
 
     def below(self, admitted: Admitted) -> bytes:
@@ -259,6 +264,8 @@ class Route:
         fields, found = self._response_headers.inbound(response.headers.raw)
         if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
+        if admitted.site and not found & TYPE and not self.settings.browser:
+            fields = [*fields, SANDBOX]  # a browser guesses the type
         note = success_note(story)
         if note:
             fields = fields + note

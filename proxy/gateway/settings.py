@@ -113,6 +113,7 @@ class RouteSettings(Model):
     deny: Rules = ()
     request_headers: RequestRules = RequestRules()
     response_headers: ResponseRules = ResponseRules()
+    browser: bool = False
     cookies: Literal["pass", "drop"] = "pass"
     rewrite: Annotated[tuple[Literal["location", "link", "set-cookie"], ...], BeforeValidator(split_words)] = (
         "location",

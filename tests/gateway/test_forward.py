@@ -22,6 +22,7 @@ from proxy.gateway.settings import RouteSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from tests.doubles import HurriedClock, Script
+from tests.doubles import answer as answer_of
 
 ORIGIN = "http://localhost:3000"
 
@@ -60,6 +61,51 @@ async def test_a_request_goes_its_way() -> None:
     answer = await case.gateway(inbound)
     assert answer.status == 200
     assert inbound.story.route == "api"
+
+
+OPENED = ((b"Sec-Fetch-Site", b"none"), (b"Sec-Fetch-Mode", b"navigate"))
+HTML = [(b"Content-Type", b"text/html")]
+
+
+async def test_what_a_browser_opens_is_confirmed_first() -> None:
+    case = Case()
+    answer = await case.send(*OPENED)
+    assert answer.status == 200
+    assert isinstance(answer.body, bytes)
+    assert b"GET /api/x" in answer.body
+    assert (await case.send(*OPENED, method="POST")).status == 403
+    assert (await case.send(*OPENED, target=b"/other")).status == 404
+    assert not case.script.requests
+    case = Case(200)
+    await case.send((b"Sec-Fetch-Site", b"same-origin"), (b"Sec-Fetch-Mode", b"navigate"))
+    assert len(case.script.requests) == 1
+
+
+async def test_a_route_for_browsers_is_opened_at_once() -> None:
+    case = Case(answer_of(200, HTML), 200, route={"browser": True})
+    assert (await case.send(*OPENED)).headers == HTML
+    assert (await case.send(*OPENED, method="POST")).status == 200
+
+
+@pytest.mark.parametrize("kind", [b"text/html", b"image/svg+xml", b"application/xml; charset=utf-8", b"*/*"])
+async def test_documents_of_an_api_run_in_an_origin_of_their_own(kind: bytes) -> None:
+    fields = [(b"content-type", kind), (b"Content-Security-Policy", b"default-src 'self'")]
+    case = Case(answer_of(200, fields), answer_of(404, fields))
+    for _ in range(2):
+        assert (await case.send()).headers == [*fields, (b"Content-Security-Policy", b"sandbox")]
+
+
+async def test_a_browser_does_not_guess_that_it_is_a_document() -> None:
+    case = Case(200, 200, answer_of(200, [(b"Content-Type", b"application/json")]))
+    own = (b"Sec-Fetch-Site", b"same-origin")
+    assert (await case.send(own)).headers == [(b"Content-Security-Policy", b"sandbox")]
+    assert (await case.send()).headers == []
+    assert (await case.send(own)).headers == [(b"Content-Type", b"application/json")]
+
+
+async def test_a_type_that_the_route_sets_counts() -> None:
+    case = Case(200, route={"response_headers": {"set": {"Content-Type": "text/html"}}})
+    assert (await case.send()).headers == [*HTML, (b"Content-Security-Policy", b"sandbox")]
 
 
 @pytest.mark.parametrize(

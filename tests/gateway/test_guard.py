@@ -321,7 +321,7 @@ ALLOWED = Guard(allowed_origins=["http://localhost:3000", "https://App.example.c
 
 
 def page(**fields: bytes) -> RawHeaders:
-    names = {"origin": b"Origin", "site": b"Sec-Fetch-Site"}
+    names = {"origin": b"Origin", "site": b"Sec-Fetch-Site", "mode": b"Sec-Fetch-Mode"}
     return [(names[name], value) for name, value in fields.items()]
 
 
@@ -329,8 +329,9 @@ def page(**fields: bytes) -> RawHeaders:
     "fields",
     [
         page(),
-        page(site=b"none"),
+        page(site=b"none", mode=b"navigate"),
         page(site=b"same-origin"),
+        page(site=b"same-origin", mode=b"no-cors"),
         page(origin=b"http://localhost:8080"),
         page(origin=b"HTTP://LocalHost:8080", site=b"same-origin"),
     ],
@@ -347,6 +348,12 @@ def test_no_page_or_one_of_our_own_passes(fields: RawHeaders, method: str) -> No
         page(site=b"same-site"),
         page(site=b"Cross-Site"),
         page(site=b"none, cross-site"),
+        page(site=b"none"),
+        page(site=b"none", mode=b"no-cors"),
+        page(site=b"none", mode=b"cors"),
+        page(site=b"none", mode=b"websocket"),
+        page(site=b"none", mode=b"navigate, no-cors"),
+        [(b"Sec_Fetch_Site", b"none"), (b"Sec-Fetch-Mode", b"no-cors")],
         page(site=b"something-new"),
         page(origin=b"null"),
         page(origin=b""),

@@ -6,10 +6,19 @@ import asyncio
 import base64
 import hashlib
 import os
+import ssl
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from tests.chromium import PROGRAM, Page, browser, tab
 from tests.conftest import Start
@@ -126,8 +135,88 @@ async def test_a_name_that_is_bound_anew_reaches_nothing(build: Build, page: Pag
     assert house.api.heard == b""
 
 
-async def test_who_types_the_address_is_served(build: Build, page: Page) -> None:
-    house = await build(html(SITE + b"<script src=/own.js></script><img src=/own.png>"))
+OWN = html(SITE + b"<script>document.title = 'ran'</script><script src=/own.js></script><img src=/own.png>")
+
+
+async def test_who_types_the_address_is_asked_first(build: Build, page: Page) -> None:
+    house = await build(OWN)
+    await page.open(f"http://localhost:{house.proxy.port}/page?a=1")
+    assert "GET /page?a=1" in await page.run("return document.body.innerText")
+    assert house.api.heard == b""
+    assert page.told == []
+    await page.run("document.querySelector('a').click()")
+    await house.api.came(lambda: house.api.messages)
+    [message] = house.api.messages
+    assert (message.target, message.get("Sec-Fetch-Site")) == (b"/page?a=1", b"same-origin")
+    assert message.get("Authorization") == f"Bearer {TOKEN}".encode()
+    # What the API serves is nobody's page: it runs nothing, and reaches nothing here.
+    await asyncio.sleep(0.2)
+    assert await page.run("return document.title") == "a page"
+    assert await page.run("return await fetch('/own').then(() => 'read', () => 'unread')") == "unread"
+    assert len(house.api.messages) == 1
+
+
+async def test_a_redirect_of_a_site_that_the_user_opened_reaches_nothing(build: Build, page: Page, site: Api) -> None:
+    house = await build()
+    at = f"http://localhost:{house.proxy.port}/bank/transfer"
+    for status in (b"302 Found", b"307 Temporary Redirect"):
+        site.script.append(b"HTTP/1.1 %b\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % (status, at.encode()))
+        await page.open(f"http://evil.example:{site.port}/")
+        assert "GET /bank/transfer" in await page.run("return document.body.innerText")
+    assert house.api.heard == b""
+
+
+async def test_an_issuer_named_in_a_certificate_reaches_nothing(build: Build, page: Page) -> None:
+    """Chromium's verifier fetches what a certificate names as its issuer's (RFC 5280, section 4.2.2.1)."""
+    house = await build()
+    async with Api() as open_to_all:
+        for at in (open_to_all.url, house.proxy.url):
+            async with tls_site(f"{at}/hook/deploy?go=1") as port:
+                await page.open(f"https://evil.example:{port}/")
+        await open_to_all.came(lambda: open_to_all.messages)
+    assert open_to_all.messages[0].get("Sec-Fetch-Mode") == b"no-cors"
+    async with asyncio.timeout(10):
+        while '"status": 403' not in house.proxy.lines:
+            await asyncio.sleep(0.02)
+    assert house.api.heard == b""
+
+
+@asynccontextmanager
+async def tls_site(issuers: str) -> AsyncIterator[int]:
+    """A server whose certificate names where its issuer's is."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "evil.example")])
+    access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuers))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "not found here")]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("evil.example")]), critical=False)
+        .add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+
+    async def ignore(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_who_types_the_address_of_a_route_for_browsers_is_served(build: Build, page: Page) -> None:
+    house = await build(OWN, browser=True)
     await page.open(f"http://localhost:{house.proxy.port}/")
     answer = "const a = await fetch('/own', {method: 'PUT', headers: {'X-A': 'b'}, body: '1'}); return await a.text()"
     assert await page.run(answer) == "ok"
@@ -138,7 +227,10 @@ async def test_who_types_the_address_is_served(build: Build, page: Page) -> None
 async def test_pages_of_one_routes_api_are_strangers_to_a_route_with_another_host(
     start: Start, page: Page, site: Api, api: Api
 ) -> None:
-    routes = {name: {"host": f"{name}.localhost", "upstream": to.url} for name, to in (("wiki", site), ("other", api))}
+    routes = {
+        name: {"host": f"{name}.localhost", "upstream": to.url, "browser": True}
+        for name, to in (("wiki", site), ("other", api))
+    }
     port = (await start({"routes": routes})).port
     await page.open(f"http://wiki.localhost:{port}/")
     assert await page.run(attempts(f"http://other.localhost:{port}")) == {}
