@@ -24,8 +24,14 @@ def encode(tokens: Mapping[str, Token], cipher: Cipher | None) -> bytes:
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def decode(content: bytes, cipher: Cipher | None) -> dict[str, Token]:
+def decode(content: bytes, cipher: Cipher | None, *, is_guarded: bool = False) -> dict[str, Token]:
     """Take back what `encode` gave; a plain file needs no cipher, and one does no harm.
+
+    Args:
+        content: as it was found.
+        cipher: unseals it.
+        is_guarded: whether nobody but the owner can have written it. Elsewhere, whoever can write there could plant
+            a token of their own: with a cipher, nothing that is not sealed counts.
 
     Raises:
         DamagedError: it is torn, altered or not ours.
@@ -40,6 +46,8 @@ def decode(content: bytes, cipher: Cipher | None) -> dict[str, Token]:
         raise StoreError("was written by another version of Countersign; move it away, or use that version")
     if "cipher" in document:
         return _tokens(_object(_unsealed(document, cipher)))
+    if cipher is not None and not is_guarded:
+        raise DamagedError("is not encrypted, though tokens.key is set")
     return _tokens(document.get("tokens"))
 
 

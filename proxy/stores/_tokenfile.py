@@ -100,7 +100,7 @@ class TokenFile:
         if found is None:
             self._seen = None, {}
             return {}
-        tokens = decode(found[1], self._cipher)
+        tokens = decode(found[1], self._cipher, is_guarded=True)
         self._seen = (found[0], tokens) if self._settled(found[0]) else None
         return tokens
 

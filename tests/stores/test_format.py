@@ -21,7 +21,12 @@ def cipher() -> Cipher:
 def test_tokens_come_back_as_they_were(cipher: Cipher) -> None:
     assert decode(encode(TOKENS, None), None) == TOKENS
     assert decode(encode(TOKENS, cipher), cipher) == TOKENS
-    assert decode(encode(TOKENS, None), cipher) == TOKENS
+    assert decode(encode(TOKENS, None), cipher, is_guarded=True) == TOKENS
+
+
+def test_with_a_key_what_anyone_could_have_written_must_be_sealed(cipher: Cipher) -> None:
+    with pytest.raises(DamagedError, match=r"is not encrypted, though tokens\.key is set"):
+        decode(encode(TOKENS, None), cipher)
 
 
 def test_an_encrypted_file_shows_neither_tokens_nor_names(cipher: Cipher) -> None:

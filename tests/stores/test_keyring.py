@@ -57,6 +57,17 @@ async def test_what_needs_another_key_is_told_and_stays(
     await keyed.aclose()
 
 
+async def test_an_entry_that_is_not_encrypted_is_ignored_and_reported(
+    store: KeyringStore, own_keyring: OwnKeyring, tmp_path: Path
+) -> None:
+    await store.save("a", TOKEN)
+    told: list[str] = []
+    keyed = KeyringStore(Setup(tmp_path / "tokens.json", keys=(b"key",), warn=told.append))
+    assert await keyed.load("a") is None
+    assert "the keyring's entry a is not encrypted, though tokens.key is set" in told[0]
+    await keyed.aclose()
+
+
 async def test_a_damaged_entry_is_told_and_replaced(own_keyring: OwnKeyring, tmp_path: Path) -> None:
     told: list[str] = []
     store = KeyringStore(Setup(tmp_path / "tokens.json", warn=told.append))

@@ -130,6 +130,19 @@ async def test_a_token_under_anothers_name_is_none(shared_server: RedisServer, o
     assert await store.load("b") is None
 
 
+async def test_a_token_that_somebody_has_planted_is_ignored_and_reported(
+    shared_server: RedisServer, opened: Open
+) -> None:
+    told: list[str] = []
+    await opened(shared_server.url).save("a", Token("planted-canary", None))
+    store = opened(shared_server.url, b"key", warn=told.append)
+    assert await store.load("a") is None
+    assert "the token of a is not encrypted, though tokens.key is set" in told[0]
+    assert "canary" not in str(told)
+    await store.save("a", TOKEN)
+    assert await store.load("a") == TOKEN
+
+
 async def test_a_damaged_token_is_told_and_replaced(shared_server: RedisServer, opened: Open) -> None:
     told: list[str] = []
     store = opened(shared_server.url, warn=told.append)
