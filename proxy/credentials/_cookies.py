@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
@@ -18,6 +19,9 @@ from proxy.values import is_loopback
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Old servers (RFC 2109) separate cookies by commas, and Python's http.cookies by spaces, too.
 _INNER = re.compile(rb"""[,\s"]([^,\s"=]+)\s*=""")
+# What a user agent should keep at least (RFC 6265, section 6.1), and a server can't exceed.
+LARGEST = 4096  # bytes of name, value and attributes
+PER_DOMAIN, IN_ALL = 50, 3000
 _NUMBER = re.compile(r"-?\d{1,15}")
 
 
@@ -87,7 +91,7 @@ def parse(text: str, url: httpx.URL, now: float) -> Cookie | None:
     """
     pair, *rest = text.split(";")
     name, equals, value = (part.strip() for part in pair.partition("="))
-    if not equals or not name or _CONTROL.search(text):
+    if not equals or not name or len(text) > LARGEST or _CONTROL.search(text):
         return None
     attributes: dict[str, str] = {}
     for attribute in rest:
@@ -126,9 +130,18 @@ def _expiry(attributes: dict[str, str], now: float) -> float | None:
 
 
 def kept(cookies: Iterable[Cookie], more: Iterable[Cookie], now: float) -> tuple[Cookie, ...]:
-    """Return `cookies` with `more` in the place of those that they replace, without what has expired at `now`."""
+    """Return `cookies` with `more` in the place of those that they replace, without what has expired at `now`.
+
+    Of too many, those go that were set first: of a domain, and then of all.
+    """
     by_place = {(each.name, each.domain, each.path): each for each in [*cookies, *more]}
-    return tuple(each for each in by_place.values() if not each.is_over(now))
+    left: list[Cookie] = []
+    of_domain: Counter[str] = Counter()
+    for each in reversed(by_place.values()):
+        if not each.is_over(now) and of_domain[each.domain] < PER_DOMAIN and len(left) < IN_ALL:
+            of_domain[each.domain] += 1
+            left.append(each)
+    return tuple(reversed(left))
 
 
 def with_cookies(theirs: bytes, ours: Iterable[tuple[str, str]]) -> bytes:

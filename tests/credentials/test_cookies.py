@@ -159,3 +159,20 @@ def test_whatever_comes_is_read_or_ignored(text: str) -> None:
     found = cookie(text)
     if found is not None:
         with_cookies(b"", [(found.name, found.value)])
+
+
+def test_a_server_can_not_fill_the_memory_with_cookies() -> None:
+    own = [made(f"c{number}=x") for number in range(80)]
+    left = kept((), own, START)
+    assert [each.name for each in left] == [f"c{number}" for number in range(30, 80)]
+    again = kept(left, [made("c31=new"), made("c99=x")], START)
+    assert [each.name for each in again] == [*(f"c{number}" for number in range(31, 80)), "c99"]
+    assert again[0].value == "new"
+    many = [made("a=x", f"https://h{number}.test/") for number in range(4000)]
+    assert [each.domain for each in kept((), many, START)] == [f"h{number}.test" for number in range(1000, 4000)]
+
+
+def test_a_cookie_has_at_most_4096_bytes() -> None:
+    assert cookie("a=" + "x" * 4094) is not None
+    assert cookie("a=" + "x" * 4095) is None
+    assert cookie("a=b; Path=/" + "x" * 4090) is None
