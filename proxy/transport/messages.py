@@ -17,6 +17,8 @@ _REQUEST: dict[str, Any] = vars(httpx.Request("GET", "http://blank.invalid/", st
 _RESPONSE: dict[str, Any] = vars(httpx.Response(200, stream=httpx.ByteStream(b"")))
 _new = object.__new__
 
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a field (RFC 9110, section 5.6.2)."""
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no field holds, since it could be read as another one (RFC 9110, section 5.5)."""
 

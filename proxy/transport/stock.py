@@ -33,8 +33,9 @@ from proxy.errors import (
     WriteTimeout,
 )
 from proxy.transport.connect import OURS
-from proxy.transport.messages import CONTROL, raw_request
+from proxy.transport.messages import CONTROL, TOKEN, raw_request
 from proxy.transport.own import OwnAddresses
+from proxy.transport.parser import Fields
 
 _REFUSED_STREAM = 7  # nothing was done with the request (RFC 9113, section 8.7)
 _LOWER = ("h11", "h2")  # whose exceptions httpcore does not map
@@ -169,9 +170,10 @@ class StockTransport(httpx.AsyncBaseTransport):
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
-        if CONTROL.search(b"".join(part for field in response.headers.raw for part in field)):
+        fault = flaw(response.status_code, response.headers.raw)
+        if fault:
             await response.aclose()
-            raise UpstreamProtocolError("a field of the answer holds a control character", sent=True, begun=True)
+            raise UpstreamProtocolError(fault, sent=True, begun=True)
         return response
 
     async def aclose(self) -> None:
@@ -184,6 +186,23 @@ class StockTransport(httpx.AsyncBaseTransport):
 
     def _made(self, stream: Any) -> None:  # Any: as above
         self._latest = stream
+
+
+def flaw(status: int, fields: Fields) -> str:
+    """Say what of a response's head HTTP/1.1 could not repeat without another meaning; empty if all is well.
+
+    HTTP/2 frames names and values by their lengths, and h2 passes on whatever is in them (RFC 9113, section 8.2.1).
+    """
+    if not 100 <= status <= 599:
+        return "the status of the response is not one"
+    for name, value in fields:
+        if not TOKEN.fullmatch(name):
+            return "the name of a field of the response is not a token"
+        if CONTROL.search(value):
+            return "a field of the response holds a control character"
+    if sum(name.lower() == b"content-length" for name, _ in fields) > 1:
+        return "the response has more than one Content-Length"
+    return ""
 
 
 class Aimed(httpx.URL):

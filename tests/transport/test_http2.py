@@ -27,7 +27,7 @@ from proxy.errors import (
 )
 from proxy.transport import HTTP11Transport
 from proxy.transport.http2 import HTTP2Transport
-from proxy.transport.stock import StockTransport
+from proxy.transport.stock import StockTransport, flaw
 from tests.http2 import Application, Receive, Scope, Send, answer, body_of, http2_server, trusting
 from tests.relay import Fate, Fates, Relay
 from tests.transport.requests import Pieces, fetch, until
@@ -293,3 +293,43 @@ async def test_after_its_end_it_takes_nothing(serve: Serve) -> None:
         await transport.aclose()
         with pytest.raises(ConnectionTerminated):
             await fetch(transport, request(url))
+
+
+# -- heads that HTTP/1.1 would repeat with another meaning ---------------------------------------------
+
+HEADS: dict[str, list[tuple[bytes, bytes]]] = {
+    "a cookie in a name": [(b":status", b"200"), (b"set-cookie: sid=evil; path=/b; x", b"y")],
+    "a length in a name": [(b":status", b"200"), (b"content-length:", b"5")],
+    "a space in a name": [(b":status", b"200"), (b"x y", b"z")],
+    "a line in a value": [(b":status", b"200"), (b"x", b"y\r\nset-cookie: a=b")],
+    "no status": [(b":status", b"99")],
+    "a status beyond 599": [(b":status", b"600")],
+    "two lengths": [(b":status", b"200"), (b"content-length", b"0"), (b"content-length", b"0")],
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+async def test_a_head_that_would_be_another_one_in_http11_is_refused(
+    authority: trustme.CA, certificates: tuple[ssl.SSLContext, ssl.SSLContext], head: str
+) -> None:
+    def act(connection: H2Connection, stream: int) -> None:
+        connection.config.validate_outbound_headers = connection.config.normalize_outbound_headers = False
+        connection.send_headers(stream, HEADS[head], end_stream=True)
+
+    async with Upstream(partial(peer, act), tls=certificates[0]) as upstream:
+        transport = over(upstream.url, authority)
+        with pytest.raises(UpstreamProtocolError):
+            await fetch(transport, request(upstream.url))
+        await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"), [(100, []), (599, [(b"X-A", b"\xfc b")]), (200, [(b"!#$%&'*+.^_`|~", b"")])]
+)
+def test_a_head_that_stays_what_it_is(status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    assert flaw(status, fields) == ""
+
+
+@pytest.mark.parametrize(("status", "fields"), [(99, []), (600, []), (200, [(b"", b"x")]), (200, [(b"x", b"\0")])])
+def test_a_head_that_does_not(status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    assert flaw(status, fields)
