@@ -18,6 +18,7 @@ from proxy.gateway.stalled import Stalled
 from proxy.values import Duration, Model, Size
 
 _TURN = 0.02  # seconds between two looks at who is idle, while all of them end
+_SPARE = 8  # connections beyond the limit that are refused or closed, so that their clients can read why
 _AT_ONCE = 200  # that are ended in a turn of the event loop: others wait meanwhile
 
 
@@ -55,6 +56,9 @@ class Client(Protocol):
     def force_close(self) -> None:
         """Close now."""
 
+    def cut(self) -> None:
+        """Close at once, whatever was not sent yet."""
+
     def cancel(self) -> None:
         """End the request under way."""
 
@@ -64,6 +68,7 @@ class Connections:
 
     Attributes:
         waiting: those that are idle or in their head, the one that is it longest first.
+        closing: those that are served no more but have their descriptor still, the one that has been so longest first.
         draining: whether nobody shall stay.
         stalled: those that do not read.
 
@@ -72,6 +77,7 @@ class Connections:
     def __init__(self, settings: ConnectionSettings, clock: Clock) -> None:
         self.settings = settings
         self.waiting: dict[Client, None] = {}
+        self.closing: dict[Client, None] = {}
         self.draining = False
         self.stalled = Stalled()
         self._clock = clock
@@ -83,7 +89,7 @@ class Connections:
         self._sweep: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self.closing)
 
     @property
     def busy(self) -> int:
@@ -94,21 +100,36 @@ class Connections:
         """Take a new one in, at the cost of the one that did nothing for the longest time if there are too many."""
         self._open.add(client)
         self._empty.clear()
-        if len(self._open) > min(self.settings.connections, self._room):
-            idlest = next(iter(self.waiting), None)
-            if idlest is None:
-                client.refuse(Overloaded(retry_after=1))
-                return
+        limit = min(self.settings.connections, self._room)
+        idlest = next(iter(self.waiting), None)
+        if len(self._open) <= limit:
+            self.wait(client)
+        elif idlest is None:
+            client.refuse(Overloaded(retry_after=1))
+        else:
             idlest.force_close()
-            self.leave(idlest)
-        self.wait(client)
+            self.linger(idlest)
+            self.wait(client)
+        while len(self) > limit + _SPARE:
+            self._cut_oldest()
         if self._sweep is None:
             self._sweep_later()
+
+    def _cut_oldest(self) -> None:
+        oldest = next(iter(self.closing))
+        del self.closing[oldest]
+        oldest.cut()
+
+    def linger(self, client: Client) -> None:
+        """Serve one no more; it counts until its descriptor is closed."""
+        self.leave(client)
+        self.closing[client] = None
 
     def leave(self, client: Client) -> None:
         """Forget one."""
         self._open.discard(client)
         self.waiting.pop(client, None)
+        self.closing.pop(client, None)
         if not self._open:
             self._empty.set()
 

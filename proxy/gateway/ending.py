@@ -8,7 +8,9 @@ taken for gone if nothing more of the answer leaves for a moment.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 from proxy.gateway import Story
@@ -17,6 +19,7 @@ from proxy.gateway.duplex import Upgraded
 
 PATIENCE = 0.5  # seconds
 _LINGER = 2.0  # seconds
+_READ = 1 << 16  # bytes
 
 
 class Ending(asyncio.Protocol):
@@ -66,9 +69,19 @@ class Ending(asyncio.Protocol):
         self.transport = None  # type: ignore[misc]  # as above; nothing that comes is read any more
         self.force_close()
         pipe.write_eof()
-        self._connections.leave(cast("Client", self))
+        if not pipe.is_closing():
+            pipe.resume_reading()  # a client that waits for us to read does not read itself
+        self._connections.linger(cast("Client", self))
         self._connections.stalled.watch(pipe, self._loop.time())
         self._loop.call_later(_LINGER, pipe.close)
+
+    def cut(self) -> None:
+        """Close at once. What has come is read away, since the client would not see our response after a reset."""
+        pipe = self._pipe
+        with suppress(OSError):
+            while len(os.read(pipe.get_extra_info("socket").fileno(), _READ)) == _READ:
+                pass
+        pipe.abort()
 
     # -- who may have gone ---------------------------------------------------------------------------
 

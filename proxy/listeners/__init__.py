@@ -19,7 +19,7 @@ from proxy.gateway import Entrance
 
 Factory = Callable[[Entrance], Callable[[], asyncio.Protocol]]
 BACKLOG = 4096  # the system may have a lower limit of its own
-_TIMES = 16  # that uvloop is told of a socket
+AT_ONCE = 16  # clients that are accepted in a turn of the loop: until then nobody can count them
 
 
 class ListenError(CountersignError):
@@ -91,6 +91,8 @@ class Listener(ABC):
                 # A duplicate, since the end of serving closes it.
                 servers.append(await self._server(factory(self.entrance), self.sockets[share].dup()))
                 await servers[-1].start_serving()
+            # asyncio takes the number of clients that it accepts in a turn for that of those who may wait, too.
+            self.sockets[share].listen(BACKLOG)
 
     @abstractmethod
     async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
@@ -109,9 +111,9 @@ def _at_once() -> int:
     """Return how often the loop must be told of a socket.
 
     uvloop takes one client in each turn of the loop, for each time that it was told. Turns are long where many are
-    busy: newcomers would wait for one each. asyncio's own loops take all who wait.
+    busy: newcomers would wait for one each. asyncio's own loops take `AT_ONCE`.
     """
-    return 1 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else _TIMES
+    return 1 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else AT_ONCE
 
 
 def _end(servers: Iterable[asyncio.Server]) -> None:

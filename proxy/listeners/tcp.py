@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 from proxy.gateway import Entrance
-from proxy.listeners import BACKLOG, Listener, ListenError
+from proxy.listeners import AT_ONCE, BACKLOG, Listener, ListenError
 from proxy.values import is_loopback
 
 _Where = tuple[Any, ...]  # Any: as the socket module has it, for IPv4 and IPv6
@@ -87,7 +87,7 @@ class Tcp(Listener):
 
     async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(protocol, sock=sock, backlog=BACKLOG, start_serving=False)
+        return await loop.create_server(protocol, sock=sock, backlog=AT_ONCE, start_serving=False)
 
     @property
     def shown(self) -> str:

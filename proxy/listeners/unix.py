@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from proxy.gateway import Entrance
-from proxy.listeners import BACKLOG, Listener, ListenError
+from proxy.listeners import AT_ONCE, BACKLOG, Listener, ListenError
 
 _PREFIX = "unix:"
 # Python 3.13's servers would remove the name, though others may still serve the socket.
@@ -75,7 +75,7 @@ class Unix(Listener):
 
     async def _server(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG, start_serving=False, **_KEEP_NAME)
+        return await loop.create_unix_server(protocol, sock=sock, backlog=AT_ONCE, start_serving=False, **_KEEP_NAME)
 
     @property
     def shown(self) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.errors import Overloaded, ProxyError, RequestTimeout
-from proxy.gateway.connections import Connections, ConnectionSettings
+import pytest
+
+from proxy.errors import HeadTooLarge, Overloaded, ProxyError, RequestTimeout
+from proxy.gateway.connections import _SPARE, Connections, ConnectionSettings
 from tests.doubles import HurriedClock, settle
 
 
@@ -18,15 +20,20 @@ class Client:
         self.in_head = True
         self.served = 0
         self.has_begun = has_begun
+        self.has_unsent = False
         self.fate: list[str | type[ProxyError]] = []
 
     def refuse(self, error: ProxyError) -> None:
         self.fate.append(type(error))
-        self.connections.leave(self)
+        self.connections.linger(self)
+
+    def cut(self) -> None:
+        self.fate.append("cut")
 
     def force_close(self) -> None:
         self.fate.append("force_close")
-        self.connections.leave(self)
+        if not self.has_unsent:
+            self.connections.leave(self)
 
     def cancel(self) -> None:
         self.fate.append("cancel")
@@ -55,6 +62,8 @@ async def test_the_one_that_waits_the_longest_makes_room() -> None:
     connections.wait(first)  # has just begun another head
     third = entered(connections)
     assert (first.fate, second.fate, third.fate) == ([], ["force_close"], [])
+    assert len(connections) == 3  # until its descriptor is closed
+    connections.leave(second)
     assert len(connections) == 2
     connections.close()
 
@@ -66,6 +75,36 @@ async def test_where_all_are_busy_the_new_one_is_refused() -> None:
     assert connections.busy == 1
     assert entered(connections).fate == [Overloaded]
     assert busy.fate == []
+    connections.close()
+
+
+@pytest.mark.parametrize("ends", ["refused while all are busy", "refused", "force_close"])
+async def test_those_that_are_being_closed_count_and_the_oldest_of_them_make_room(ends: str) -> None:
+    connections = crowd(connections=2)
+    if ends == "refused while all are busy":
+        for _ in range(2):
+            connections.waiting.pop(entered(connections))
+    clients = []
+    for _ in range(100):
+        client = entered(connections)
+        client.has_unsent = True
+        if ends == "refused":
+            client.refuse(HeadTooLarge())
+        clients.append(client)
+        assert len(connections) <= 2 + _SPARE
+    cut = [client.fate[-1:] == ["cut"] for client in clients]
+    assert cut == sorted(cut, reverse=True)
+    assert sum(cut) >= 100 - 2 - _SPARE
+    connections.close()
+
+
+async def test_one_that_is_being_closed_keeps_nobody_from_draining() -> None:
+    connections = crowd()
+    client = entered(connections)
+    client.refuse(HeadTooLarge())
+    assert (len(connections), connections.busy) == (1, 0)
+    async with asyncio.timeout(5):
+        await connections.drain(60)
     connections.close()
 
 

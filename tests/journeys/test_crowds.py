@@ -9,13 +9,15 @@ import asyncio
 import re
 import socket
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.journeys.conftest import Build, House
 from tests.journeys.processes import Process, Run, run_to
-from tests.journeys.wires import HEAD, PATIENCE, Api, Line, Message
+from tests.journeys.wires import HEAD, OK, PATIENCE, Api, Line, Message
 from tests.leftovers import Held, at_most
 
 COUNT = 300
@@ -66,6 +68,67 @@ async def test_dripping_bodies_end_and_leave_nothing(build: Build) -> None:
         client.close()
     await emptied(house)
     await at_most(before, PATIENCE)
+
+
+# -- descriptors ---------------------------------------------------------------------------------------
+
+GARBAGE = b"\x00\x01 garbage\r\n\r\n"
+CROWDS = {
+    "garbage": GARBAGE,
+    "silence": b"",
+    "half a head": b"GET /x HTT",
+    "tls": b"\x16\x03\x01\x02\x00\x01" + b"a" * 100,
+}
+STOCK_LOOP = "import sys; sys.modules['uvloop'] = None; from proxy.__main__ import main; main()"
+
+
+def holds(process: Process, most: int) -> bool:
+    return open_files(process) <= most
+
+
+@linux
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_no_crowd_holds_more_descriptors_than_the_limit(run: Run, api: Api, loop: str) -> None:
+    env = {"TOKEN": "x", "COUNTERSIGN_SERVER__CONNECTIONS": "16"}
+    process = await run(*run_to(api), env=env, program=STOCK_LOOP if loop == "asyncio" else "")
+    port = await process.port()
+    admin, _ = await process.admin()
+    assert (await process.ask(port=port)).status == 200
+    before = open_files(process)
+    for limit, where in ((16, port), (64, admin)):
+        for sent in CROWDS.values():
+            crowd = [socket.create_connection(("127.0.0.1", where)) for _ in range(COUNT)]
+            for client in crowd:
+                with suppress(OSError):
+                    client.sendall(sent)
+                    client.shutdown(socket.SHUT_WR)
+            await api.came(partial(holds, process, before + limit + 8))
+            assert (await process.ask(port=port)).status == 200
+            for client in crowd:
+                client.close()
+
+
+@linux
+async def test_beyond_the_limit_each_is_told_at_once(run: Run, api: Api) -> None:
+    go_on = asyncio.Event()
+
+    async def held(_: Message, line: Line) -> None:
+        await go_on.wait()
+        await line.send(OK)
+
+    api.always = held
+    process = await run(*run_to(api), env={"TOKEN": "x", "COUNTERSIGN_SERVER__CONNECTIONS": "4"})
+    port = await process.port()
+    busy = [await process.connect(port) for _ in range(4)]
+    for client in busy:
+        await client.send(HEAD)
+    await api.came(lambda: len(api.messages) == 4)
+    before = open_files(process)
+    refused = await asyncio.gather(*[process.ask(port=port) for _ in range(100)])
+    assert [answer.status for answer in refused] == [503] * 100
+    await api.came(lambda: open_files(process) <= before + 8)
+    go_on.set()
+    assert [(await client.answer()).status for client in busy] == [200] * 4
 
 
 # -- who does not read ---------------------------------------------------------------------------------
