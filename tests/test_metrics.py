@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 
 from proxy.gateway import Story
 from proxy.metrics import Metrics, counters, summed, text
@@ -66,6 +67,14 @@ async def test_tasks_are_counted_where_there_are_any() -> None:
     other.cancel()
     assert "countersign_tasks 1.0" in before
     assert "countersign_tasks 2.0" in after
+
+
+def test_registered_methods_are_counted_by_name() -> None:
+    metrics = Metrics()
+    for method in ("GET", "VERSION-CONTROL", "QUERY", "LIST", "get"):
+        metrics.request(story(method=method), 0)
+    found = re.findall(r'requests_total\{method="([^"]+)"', "\n".join(lines(metrics)))
+    assert sorted(found) == ["GET", "QUERY", "VERSION-CONTROL", "other"]
 
 
 def test_a_client_can_not_make_up_series() -> None:

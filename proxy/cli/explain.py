@@ -21,6 +21,7 @@ from proxy.errors import ConfigError, CountersignError, ProxyError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.headers import read
 from proxy.log import Log
+from proxy.methods import REGISTERED
 from proxy.places import own
 
 _SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-countersign-token"})
@@ -48,7 +49,8 @@ def command(
     found: list[Told] = []
 
     async def main() -> None:
-        found.append(await explained(settings, method.upper(), url, [_field(text) for text in headers], _body(data)))
+        known = method.upper() if method.upper() in REGISTERED else method
+        found.append(await explained(settings, known, url, [_field(text) for text in headers], _body(data)))
 
     run_loop(main())
     click.echo(json.dumps(found[0], indent=2) if as_json else text(found[0]))

@@ -26,17 +26,11 @@ from proxy.errors import (
 from proxy.gateway import Entrance, Head, Inbound
 from proxy.gateway.headers import tokens
 from proxy.gateway.target import check_bytes, check_path, split_absolute
+from proxy.methods import OF_OTHER_PROTOCOLS, USUAL
 from proxy.secrets import Secret
 from proxy.values import is_loopback
 
-_SERVED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # and all the others that exist, but for two
-_ALLOW = (b"Allow", ", ".join(_SERVED).encode())
-_NOT_HTTP = frozenset(
-    {
-        "SOURCE", "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER",
-        "REDIRECT", "RECORD", "FLUSH",
-    }
-)  # fmt: skip
+_ALLOW = (b"Allow", ", ".join(USUAL).encode())  # and all others, but for two
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::(\d{0,5}))?")
 _DIGITS = 20  # of a number of 64 bits
 _CHALLENGE = (
@@ -120,7 +114,7 @@ class Guard:
         return self._judge_target(inbound, self._judge_head(inbound))
 
     def _judge_head(self, inbound: Inbound) -> Verdict:
-        if inbound.method not in _SERVED:
+        if inbound.method not in USUAL:
             check_method(inbound.method)
         verdict: Verdict | None = inbound.head.verdict
         if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
@@ -236,7 +230,7 @@ def check_method(method: str) -> None:
     """
     if method.upper() in ("TRACE", "CONNECT"):
         raise method_denied(method)
-    if method in _NOT_HTTP:
+    if method in OF_OTHER_PROTOCOLS:
         raise MalformedRequest("the method is another protocol's")
 
 

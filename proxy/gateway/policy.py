@@ -7,7 +7,7 @@ number of them. The path is the one below the route's prefix, decoded once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Protocol
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -19,7 +19,7 @@ _MERGED = re.compile(rb"/{2,}")
 _NETWORK_PATH = re.compile(rb"/{2,}[^/]*")
 _NOT_IN_METHOD = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PARAMETERS = re.compile(rb";[^/]*")
-_METHOD = "[A-Z][A-Z-]*"
+_METHOD = r"[!#$%&'+\-.^_`~0-9A-Za-z]+"  # any token without "*", which means all methods, and "|", which separates them
 _RULE = re.compile(rf"(?:(\*|{_METHOD}(?:\|{_METHOD})*)\s+)?(\S+)")
 
 
@@ -45,19 +45,22 @@ class Matcher(Protocol):
         """Return whether ``b"METHOD path"`` is meant."""
 
 
-def compile_rule(rule: str, fold: Callable[[bytes], bytes] = bytes) -> Matcher:
+def compile_rule(rule: str, *, ignore_case: bool = False) -> Matcher:
     """Return what matches ``b"METHOD path"``, in a time that no path makes grow with its square.
 
     Args:
         rule: as configured.
-        fold: is applied to what stands between the wildcards.
+        ignore_case: whether methods will come in upper case, and paths in `lower_case`.
 
     """
     match = _RULE.fullmatch(rule)
     assert match
     methods = match[1] or "*"
-    method = "[^ ]+" if methods == "*" else f"(?:{methods})"
-    parts = [fold(part) if isinstance(part, bytes) else part for part in _parts(match[2])]
+    named = re.escape(methods.upper() if ignore_case else methods).replace(r"\|", "|")
+    method = "[^ ]+" if methods == "*" else f"(?:{named})"
+    parts = _parts(match[2])
+    if ignore_case:
+        parts = [lower_case(part) if isinstance(part, bytes) else part for part in parts]
     # Of two that may give back, each length of the one would be tried with each of the other.
     if sum(part in ("*", "**", "/**") for part in parts[:-1]) > 1:
         return Automaton(re.compile(method.encode()), parts)
@@ -126,7 +129,7 @@ class Policy:
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
         self._allow = [compile_rule(rule) for rule in allow]
-        self._deny = [compile_rule(rule, lower_case) for rule in deny]
+        self._deny = [compile_rule(rule, ignore_case=True) for rule in deny]
         self.is_open = not (self._allow or self._deny)
 
     def check(self, methods: Iterable[str], path: bytes) -> None:

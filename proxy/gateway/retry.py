@@ -6,10 +6,11 @@ client gave an ``Idempotency-Key``. A 429 says that it was not executed.
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.errors import (
     ConnectionRefused,
@@ -23,14 +24,22 @@ from proxy.errors import (
     UpstreamProtocolError,
 )
 from proxy.gateway import RawHeaders
+from proxy.methods import METHOD
 from proxy.values import Duration, Model, Share, split_words
 
 LONGEST = 3600.0  # no gate stays closed longer on an API's word
 FREE = 10  # retries in WINDOW seconds that no budget forbids
 WINDOW = 10
 
+
+def _method(value: str) -> str:
+    if not re.fullmatch(METHOD, value):
+        raise ValueError('not a method; expected a name such as "GET" or "LIST"')
+    return value
+
+
 Statuses = Annotated[tuple[Annotated[int, Field(ge=400, le=599)], ...], BeforeValidator(split_words)]
-Methods = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...], BeforeValidator(split_words)]
+Methods = Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], BeforeValidator(split_words)]
 
 
 class RetrySettings(Model):

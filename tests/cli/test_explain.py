@@ -92,6 +92,11 @@ def test_the_proxy_s_whole_url(explained: Explained, url: str, sent: str) -> Non
     assert f"GET {sent}\n" in explained("GET", url).out
 
 
+@pytest.mark.parametrize(("method", "sent"), [("get", "GET"), ("LIST", "LIST"), ("a!b", "a!b")])
+def test_any_method_may_be_asked_for(explained: Explained, method: str, sent: str) -> None:
+    assert f"\n{sent} http://" in explained(method, "/a").out
+
+
 def test_a_host_that_the_client_gives(explained: Explained) -> None:
     assert "GET http://127.0.0.1:1/hosted/x\n" in explained("GET", "/x", "-H", "Host: hosted.localhost").out
 

@@ -193,17 +193,35 @@ def test_any_bytes_are_judged_without_a_fault(path: bytes) -> None:
         return
 
 
-@pytest.mark.parametrize("rule", ["GET /a", " GET  /a ", "*", "**", "* **", "GET|POST /a", "/a", "/a%20b"])
+@pytest.mark.parametrize(
+    "rule", ["GET /a", " GET  /a ", "*", "**", "* **", "GET|POST /a", "/a", "/a%20b", "get /a", "a!b|LIST /a"]
+)
 def test_what_is_a_rule(rule: str) -> None:
     assert TypeAdapter(Rule).validate_python(rule) == rule.strip()
 
 
 @pytest.mark.parametrize(
-    "rule", ["", " ", "GET", "a/b", "get /a", "GET a", "GET /a b", "GET,POST /a", "|GET /a", "GET| /a"]
+    "rule", ["", " ", "GET", "a/b", "G(T /a", "PROP* /a", "GET a", "GET /a b", "GET,POST /a", "|GET /a", "GET| /a"]
 )
 def test_what_is_none(rule: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Rule).validate_python(rule)
+
+
+@pytest.mark.parametrize("method", ["LIST", "VERSION-CONTROL", "a!b", "foo", "^.", "$"])
+def test_a_method_is_any_token(method: str) -> None:
+    Policy(allow=[f"GET|{method} /a"]).check(method, b"/a")
+    for other in ("LISTS", "a", "b", "X", "^", "."):
+        with pytest.raises(Denied):
+            Policy(allow=[f"{method} /a"]).check(other, b"/a")
+
+
+@pytest.mark.parametrize(("rule", "method"), [("list", "LIST"), ("LIST", "list"), ("a!b", "A!B"), ("Foo", "fOO")])
+def test_what_is_denied_is_so_in_any_case_and_what_is_allowed_is_not(rule: str, method: str) -> None:
+    with pytest.raises(Denied):
+        Policy(deny=[f"{rule} /a"]).check(method, b"/a")
+    with pytest.raises(Denied):
+        Policy(allow=[f"{rule} /a"]).check(method, b"/a")
 
 
 # -- rules of many wildcards ---------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def test_lists_may_stand_in_one_variable() -> None:
         {"backoff": -1},
         {"statuses": [200]},
         {"statuses": [600]},
-        {"methods": ["get"]},
+        {"methods": ["G T"]},
         {"methods": ["GET\n"]},
         {"methods": [""]},
         {"budget": 1.1},
@@ -177,3 +177,10 @@ def test_lists_may_stand_in_one_variable() -> None:
 def test_mistakes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RetrySettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize("method", ["LIST", "VERSION-CONTROL", "a!b", "get"])
+def test_any_method_may_be_one_that_is_repeated(method: str) -> None:
+    settings = RetrySettings.model_validate({"methods": [method]})
+    assert may_repeat(method, idempotency_key=False, settings=settings)
+    assert not may_repeat("GET", idempotency_key=False, settings=settings)
