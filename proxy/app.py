@@ -104,7 +104,7 @@ class App:
         self._setup = await settings.tokens.setup(self.log.warning)
         self._store = open_store(self._setup)
         self._now = Generation(settings, self._store, self._surroundings)
-        self._server = Server(self._now.gateway, settings.server, self.clock, self._observe)
+        self._server = Server(self._now.gateway, settings.server, self.clock, self._observe, self.log.warning)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
             self if self._workers is None else self._workers,
@@ -112,7 +112,7 @@ class App:
             self._common.started,
         )
         quiet = ConnectionSettings(connections=64)
-        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None)
+        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None, self.log.warning)
 
     async def start(self, listeners: dict[Place, Listener] | None = None, shares: Iterable[int] = (0,)) -> None:
         """Listen and serve.

@@ -95,6 +95,8 @@ class Intake:
             failure: ProxyError = RequestTimeout("the body came too slowly")
         except ConnectionError:
             failure = MalformedRequest("the client went away")
+        except ProxyError as known:
+            failure = known
         except Exception:  # noqa: BLE001  # whatever the parser found, it is the client's fault
             failure = MalformedRequest("the body is malformed")
         self._failed = True

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.errors import HeadTooLarge, InternalError, MalformedRequest, ProxyError
-from proxy.gateway import Inbound
 from proxy.gateway.guard import method_denied
 
 _DENIED = re.compile(rb"(?:\r?\n)*(TRACE|CONNECT) +[^ \r\n]+ +HTTP/1\.[01]\r\n")
@@ -24,24 +23,30 @@ class Refusal:
 
 
 def judged(
-    message: Any, data: bytes, *, has_body: bool, upgraded: bool
+    message: Any, head: bytes, *, method: str = "", limit: int, has_body: bool, upgraded: bool
 ) -> Any:  # Any: aiohttp keeps their names to itself
     """Return what is to be served instead of a message, or the message.
 
     Args:
         message: of the parser.
-        data: the bytes that it came in, from where its head or that of one before it began.
+        head: its bytes; of one that is refused those that have come.
+        method: in whose place the parser was given another, or nothing.
+        limit: bytes that a head may have.
         has_body: whether it has one.
-        upgraded: whether the parser has kept what followed.
+        upgraded: whether the parser has stopped behind it, for another protocol.
 
     """
     if not hasattr(message, "raw_headers"):
         # The parser refuses them if their target is none, or a Host is missing.
-        denied = _DENIED.match(data)
+        denied = _DENIED.match(head)
         return Refusal(method_denied(denied[1].decode())) if denied else message
-    if is_rtsp(data, message.method, message.path.encode("utf-8", "surrogateescape")):
+    if len(head) > limit:
+        return Refusal(HeadTooLarge())
+    if b"RTSP/" in head and is_rtsp(head, message.method, message.path.encode("utf-8", "surrogateescape")):
         return Refusal(MalformedRequest("the protocol is not HTTP"))
-    if message.upgrade and not upgraded and (has_body or not is_just_a_head(data)):
+    if method:
+        message = message._replace(method=method)
+    if message.upgrade and not upgraded and has_body:
         return message._replace(should_close=True)
     return message
 
@@ -52,11 +57,6 @@ def is_rtsp(data: bytes, method: str, target: bytes) -> bool:
     return re.search(line, data) is not None
 
 
-def is_just_a_head(data: bytes) -> bool:
-    """Whether `data` is a single head; what follows one whose upgrade the parser doesn't know, it drops."""
-    return 0 <= data.find(b"\r\n\r\n") == len(data) - 4
-
-
 def fault(info: Any) -> ProxyError:  # Any: as above
     """Return what is wrong with what was refused, but for long lines; aiohttp's own page would echo it."""
     if isinstance(info, Refusal):
@@ -64,8 +64,3 @@ def fault(info: Any) -> ProxyError:  # Any: as above
     if info.message and "Too many headers" in info.message:
         return HeadTooLarge()
     return MalformedRequest() if info.status == 400 else InternalError()
-
-
-def head_size(inbound: Inbound) -> int:
-    """Return about as many bytes as the request's head had."""
-    return len(inbound.target) + sum(len(name) + len(value) + 4 for name, value in inbound.head.raw)

@@ -12,22 +12,23 @@ from typing import Any, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError
 
 from proxy.clock import Clock
-from proxy.errors import HeadTooLarge, ProxyError, TargetTooLong
+from proxy.errors import ConfigError, HeadTooLarge, ProxyError, TargetTooLong
 from proxy.gateway import Entrance, Forward, Head, Inbound, Story
 from proxy.gateway.bulk import Bulk
+from proxy.gateway.chunks import Chunks
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.duplex import Upgraded
 from proxy.gateway.ending import Ending
 from proxy.gateway.headers import read, tokens
 from proxy.gateway.intake import Intake
-from proxy.gateway.parsed import fault, head_size, judged
+from proxy.gateway.parsed import Refusal, fault, judged
 from proxy.gateway.reading import Reading
-from proxy.gateway.service import Observe, Service
+from proxy.gateway.service import Observe, Service, Warn
 from proxy.gateway.stalled import reset_on_close
 
 MOST_FIELDS = 128
@@ -46,8 +47,9 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
     """
 
     __slots__ = (
-        "_asked_to_close", "_begun", "_body", "_bulk", "_connections", "_duplex", "_ended", "_has_large_heads", "_head",
-        "_intake", "_owner", "_pipe", "_seen", "_story", "entrance", "in_head", "served", "since",
+        "_ahead", "_asked_to_close", "_at", "_begun", "_body", "_bulk", "_chunks", "_connections", "_duplex", "_ended",
+        "_fed", "_head", "_intake", "_method", "_owner", "_payload", "_pipe", "_rest", "_seen", "_story", "entrance",
+        "in_head", "served", "since",
     )  # fmt: skip
 
     def __init__(self, owner: Server, entrance: Entrance) -> None:
@@ -70,8 +72,13 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
         self.in_head = True
         self.served = 0
         self._head: Head | None = None
-        self._has_large_heads = False
         self._begun = bytearray()  # of a head that is not complete
+        self._fed = 0
+        self._method = ""
+        self._ahead, self._at = b"", 0
+        self._payload: StreamReader | None = None
+        self._rest = 0
+        self._chunks: Chunks | None = None
         self._seen = False
         self._asked_to_close = False
         self._ended = False
@@ -96,17 +103,19 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
         super().connection_lost(exc)
         self._connections.stalled.forget(self._pipe)
 
-    def _break_body(self) -> None:
-        # The parser only queues its error behind the request.
-        body = self._body
-        if isinstance(body, StreamReader) and not (body.is_eof() or hasattr(self._messages[-1][0], "raw_headers")):
-            body.set_exception(RequestPayloadError("broken"))
-
-    def _look_again(self, data: bytes, count: int) -> None:
-        for at in range(-count, 0):
-            message, body = self._messages[at]
-            message = judged(message, data, has_body=body is not EMPTY_PAYLOAD, upgraded=self._upgraded)
-            self._messages[at] = (message, body)
+    def _judge(self, head: bytes, method: str) -> StreamReader | None:
+        message, body = cast("tuple[Any, StreamReader]", self._messages[-1])
+        limit = self._connections.settings.header_size
+        has_body = body is not EMPTY_PAYLOAD
+        message = judged(message, head, method=method, limit=limit, has_body=has_body, upgraded=self._upgraded)
+        self._messages[-1] = (message, body)
+        if not has_body or body.is_eof() or isinstance(message, Refusal):
+            return None
+        if message.chunked:
+            self._chunks = Chunks(limit)
+        else:
+            self._rest = _length(message.headers["Content-Length"])
+        return body
 
     def _new_parser(self) -> HttpRequestParser:
         """Return one as aiohttp makes it for a connection."""
@@ -148,17 +157,11 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
             message, body = self._messages.popleft()
             if self._parser is not None:
                 self._parser.message_consumed()
-            if self._buffer_paused:
-                self._refill()
             if not await self._serve(cast("RawRequestMessage", message), body):
                 break
             if self._upgraded:
                 self._decline_upgrade()
-
-    def _refill(self) -> None:
-        """Read on, if enough of what was read ahead has been served."""
-        if len(self._messages) <= self._msg_queue_resume_size:
-            self._resume_reading_if_drained()
+            self.rest()
 
     async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Answer one request; return whether there may be another."""
@@ -168,13 +171,9 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
         self._asked_to_close = message.should_close
         inbound = self._inbound(message)
         self._story = inbound.story
-        if self._has_large_heads and head_size(inbound) > self._connections.settings.header_size:
-            self.refuse(HeadTooLarge())
-            return False
         if payload is EMPTY_PAYLOAD:
             stays = await self._owner.serve(self, inbound)
             self.served += 1
-            self.rest()
             return stays
         intake, body = self._taken_in(inbound, payload)
         inbound.body, self._intake, self._body = intake, intake, body
@@ -183,8 +182,6 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
             stays = await self._owner.serve(self, inbound)
             self.served += 1
             intake.leave()
-            # Until the rest of the body has come, too, it is no head that comes.
-            body.on_eof(self.rest)
             return (body.is_eof() or await self._swallow(body, stays=stays)) and stays
         finally:
             self._body = self._intake = None
@@ -206,23 +203,16 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
     def _taken_in(self, inbound: Inbound, payload: StreamReader) -> tuple[Intake, StreamReader | Bulk]:
         head = inbound.head
         length = head.first(b"content-length")
-        # The parser has seen that it is a number of 64 bits; of thousands of zeros Python would make none.
-        inbound.length = None if length is None else int(length[-20:])
+        inbound.length = None if length is None else _length(length)
         expected = inbound.version >= (1, 1) and bool(tokens(head.special.get(b"expect", ())))
         body = payload if inbound.length is None else self._past_parser(payload, inbound.length)
         return Intake(body, self, expected=expected, timeout=self._connections.settings.body_timeout), body
 
     def _decline_upgrade(self) -> None:
         """Read on as HTTP after a request whose upgrade was not followed; the parser has stopped there."""
-        if self._messages or self._parser is None or self._payload_parser is not None:
-            return
-        self._parser.set_upgraded(False)
-        self._upgraded = False
-        tail, self._message_tail = self._message_tail, b""
-        if tail:
-            self.data_received(tail)
-        if self._buffer_paused:
-            self._resume_reading_if_drained()
+        if self._parser is not None and self._payload_parser is None:
+            self._parser.set_upgraded(False)
+            self._upgraded = False
 
     async def _swallow(self, body: StreamReader | Bulk, *, stays: bool) -> bool:
         """Read what is left of a body, for a while: a client that sends does not read; say whether it ended."""
@@ -232,7 +222,7 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
             async with asyncio.timeout(_LINGER):
                 while not body.is_eof():
                     await body.readany()
-        except (TimeoutError, RequestPayloadError):
+        except (TimeoutError, RequestPayloadError, ProxyError):
             return False
         return True
 
@@ -250,10 +240,12 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
         return bool(self._begun)
 
     def rest(self) -> None:
-        """Wait for the next request, unless it is here already."""
-        if self.transport is not None and not self._messages:
+        """Wait for the next request, and begin with what has come of it."""
+        if self.transport is not None:
             self.in_head = False
             self._connections.wait(self)
+            if self._ahead:
+                self._take(self._ahead, self._at)
 
     def refuse(self, error: ProxyError) -> None:
         """Answer what is no complete request yet, and close."""
@@ -269,7 +261,7 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
     def stays(self) -> bool:
         """As `Peer.stays`."""
         # Whether a body that was not asked for will come nevertheless, only the client knows.
-        if self._asked_to_close or (self._ended and not self._messages):
+        if self._asked_to_close or (self._ended and not self._ahead):
             return False
         return not (self._intake is not None and self._intake.is_unwanted)
 
@@ -300,8 +292,29 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
             if self.transport is None:
                 return b""
             self._duplex = Upgraded(self.transport)
+            ahead, self._ahead = self._ahead[self._at :], b""
+            if ahead:
+                self._duplex.feed_data(ahead)
             self.set_parser(self._duplex)  # type: ignore[arg-type]  # all it needs is feed_data and feed_eof
         return await self._duplex.read()
+
+
+def require_parser() -> None:
+    """Refuse to serve with aiohttp's parser in Python, which frames some messages in another way.
+
+    Raises:
+        ConfigError: there is no other.
+
+    """
+    if HttpRequestParser is HttpRequestParserPy:
+        raise ConfigError(
+            "aiohttp runs without its C parser; expected its extension modules, and AIOHTTP_NO_EXTENSIONS not set"
+        )
+
+
+def _length(digits: str | bytes) -> int:
+    # The parser has seen that it is a number of 64 bits; of thousands of zeros Python would make none.
+    return int(digits[-20:])
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001  # as aiohttp has it
@@ -315,11 +328,19 @@ class Server(Service):
     Args:
         forward: answers requests.
         observe: told the story of each request when it is over.
+        warn: given a line for the log.
 
     """
 
-    def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
-        super().__init__(forward, settings, clock, observe)
+    def __init__(
+        self,
+        forward: Forward,
+        settings: ConnectionSettings,
+        clock: Clock,
+        observe: Observe,
+        warn: Warn = lambda line: None,  # noqa: ARG005
+    ) -> None:
+        super().__init__(forward, settings, clock, observe, warn)
         self.web_server = web.Server(_unused, handler_cancellation=True)
 
     def protocol(self, entrance: Entrance) -> Callable[[], Connection]:

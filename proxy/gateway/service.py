@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 from proxy.clock import Clock
-from proxy.errors import ProxyError, ShuttingDown
+from proxy.errors import MalformedRequest, ProxyError, ShuttingDown
 from proxy.gateway import Answer, Forward, Inbound, Story
 from proxy.gateway.connections import Client, Connections, ConnectionSettings
 from proxy.gateway.duplex import Wire
@@ -15,6 +16,11 @@ from proxy.gateway.problem import problem
 from proxy.gateway.reply import Framing, begin, framing, go_on, head_bytes
 
 Observe = Callable[[Story], None]
+Warn = Callable[[str], None]
+
+_LAST = Framing(has_body=True, chunked=False, keep_alive=False)
+_SPOKE_TLS = "a client spoke TLS; use http://"
+_QUIET = 60.0  # seconds between two lines about clients that speak TLS
 
 
 class Peer(Client, Wire, Protocol):
@@ -35,17 +41,23 @@ class Service:
     Args:
         forward: answers requests.
         observe: told the story of each request when it is over.
+        warn: given a line for the log.
 
     Attributes:
         connections: who is connected.
 
     """
 
-    def __init__(self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe) -> None:
+    def __init__(
+        self, forward: Forward, settings: ConnectionSettings, clock: Clock, observe: Observe, warn: Warn
+    ) -> None:
         self.forward = forward
         self.connections = Connections(settings, clock)
         self.clock = clock
         self._observe = observe
+        self._warn = warn
+        self._tls_clients = 0  # since the last line about them
+        self._quiet_until = -math.inf
 
     async def serve(self, peer: Peer, inbound: Inbound) -> bool:
         """Answer one request; return whether the connection may bring another.
@@ -92,7 +104,23 @@ class Service:
         assert isinstance(answer.body, bytes)
         story.returned = len(answer.body)
         self._observe(story)
-        return head_bytes(answer, Framing(has_body=True, chunked=False, keep_alive=False), (1, 1)) + answer.body
+        return head_bytes(answer, _LAST, (1, 1)) + answer.body
+
+    def tls_refusal(self) -> bytes:
+        """Return the bytes of a response to a client that speaks TLS, and log it: a line a minute at most.
+
+        To a TLS client, any HTTP response is a record of an unknown type or version. That is the error by which
+        users recognise a plain port, and Go's client shows that it is one.
+        """
+        self._tls_clients += 1
+        now = self.clock.monotonic()
+        if now >= self._quiet_until:
+            times = f" ({self._tls_clients} times)" if self._tls_clients > 1 else ""
+            self._warn(f"{_SPOKE_TLS}{times}")
+            self._tls_clients, self._quiet_until = 0, now + _QUIET
+        answer = problem(MalformedRequest(_SPOKE_TLS), Story("-", "", now))
+        assert isinstance(answer.body, bytes)
+        return head_bytes(answer, _LAST, (1, 1)) + answer.body
 
 
 def _turn_away(peer: Peer, inbound: Inbound) -> None:

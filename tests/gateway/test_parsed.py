@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import HeadTooLarge, InternalError, MalformedRequest, MethodDenied
-from proxy.gateway.parsed import Refusal, fault, is_just_a_head, is_rtsp, judged
+from proxy.gateway.parsed import Refusal, fault, is_rtsp, judged
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Refused:
     exc: Exception | None = None
 
 
+HEAD = b"GET /x HTTP/1.1\r\n\r\n"
+FACTS: dict[str, Any] = {"limit": 100, "has_body": False, "upgraded": False}
+
+
 @pytest.mark.parametrize(
     ("data", "answer"),
     [
@@ -43,35 +47,33 @@ class Refused:
 )  # fmt: skip
 def test_the_protocol_of_a_request_line(data: bytes, answer: bool) -> None:
     assert is_rtsp(data, "GET", b"/x") is answer
-    assert isinstance(judged(Parsed(), data, has_body=False, upgraded=False), Refusal) is answer
+    assert isinstance(judged(Parsed(), data, **FACTS), Refusal) is answer
 
 
 @pytest.mark.parametrize(
-    ("data", "answer"),
-    [(b"a\r\n\r\n", True), (b"a\r\n\r\nb", False), (b"a\r\n\r\nb\r\n\r\n", False), (b"a\r\n", False), (b"", False)],
+    ("has_body", "upgraded", "closes"), [(False, False, False), (True, True, False), (True, False, True)]
 )
-def test_what_is_just_a_head(data: bytes, answer: bool) -> None:
-    assert is_just_a_head(data) is answer
-
-
-HEAD = b"GET /x HTTP/1.1\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("data", "has_body", "upgraded", "closes"),
-    [(HEAD, False, False, False), (HEAD + b"G", False, False, True), (HEAD + b"G", False, True, False),
-     (HEAD, True, False, True), (b"", False, False, True)],
-)  # fmt: skip
-def test_behind_an_upgrade_that_is_ignored_the_connection_ends_if_something_may_be_lost(
-    data: bytes, has_body: bool, upgraded: bool, closes: bool
+def test_behind_the_body_of_an_upgrade_that_the_parser_ignores_the_connection_ends(
+    has_body: bool, upgraded: bool, closes: bool
 ) -> None:
-    message = judged(Parsed(upgrade=True), data, has_body=has_body, upgraded=upgraded)
+    message = judged(Parsed(upgrade=True), HEAD, limit=100, has_body=has_body, upgraded=upgraded)
     assert message.should_close is closes
+
+
+def test_a_method_that_was_replaced_for_the_parser_is_put_back() -> None:
+    assert judged(Parsed("PUT"), HEAD, method="LIST", **FACTS).method == "LIST"
+    assert judged(Parsed("PUT"), HEAD, **FACTS).method == "PUT"
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [(len(HEAD), False), (len(HEAD) - 1, True)])
+def test_a_head_has_at_most_so_many_bytes(limit: int, is_refused: bool) -> None:
+    message = judged(Parsed(), HEAD, limit=limit, has_body=False, upgraded=False)
+    assert isinstance(message, Refusal) is is_refused
 
 
 @pytest.mark.parametrize("data", [b"TRACE * HTTP/1.1\r\n", b"\r\nCONNECT http://a/ HTTP/1.0\r\n"])
 def test_trace_and_connect_are_told_by_their_line(data: bytes) -> None:
-    refusal = judged(Refused(), data, has_body=False, upgraded=False)
+    refusal = judged(Refused(), data, **FACTS)
     assert isinstance(fault(refusal), MethodDenied)
 
 
@@ -80,7 +82,7 @@ def test_trace_and_connect_are_told_by_their_line(data: bytes) -> None:
 )
 def test_anything_else_stays_refused(data: bytes) -> None:
     refused = Refused()
-    assert judged(refused, data, has_body=False, upgraded=False) is refused
+    assert judged(refused, data, **FACTS) is refused
 
 
 def test_what_is_wrong_is_told_without_repeating_it() -> None:

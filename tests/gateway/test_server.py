@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import http_parser
 
-from proxy.errors import ProxyError, ResponseIncomplete
-from proxy.gateway import Answer, Entrance, Inbound, Story
+from proxy.errors import ConfigError, ProxyError, ResponseIncomplete
+from proxy.gateway import Answer, Entrance, Inbound, Story, server
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.server import Server
 from tests.doubles import HurriedClock, Pieces
@@ -308,9 +310,26 @@ async def test_the_answer_is_cleaned_up_whatever_happens() -> None:
     assert cleaned == [1]
 
 
-async def test_a_tls_hello_is_closed_at_once() -> None:
+@pytest.mark.parametrize("pieces", [[b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"], [b"\x16", b"\x03\x01"]])
+async def test_a_tls_hello_is_refused_at_once(pieces: list[bytes]) -> None:
     async with served(hello) as at:
-        assert await at.talk(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") == b""
+        got = await at.talk(*pieces)
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert b"a client spoke TLS; use http://" in got
+
+
+async def test_a_tls_client_says_that_it_is_no_tls() -> None:
+    context = ssl.create_default_context()
+    async with served(hello) as at:
+        with pytest.raises(ssl.SSLError, match=r"(?i)wrong.version.number|record layer failure|packet length"):
+            await asyncio.open_connection("127.0.0.1", at.port, ssl=context, server_hostname="localhost")
+
+
+def test_without_the_parser_in_c_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    server.require_parser()
+    monkeypatch.setattr(server, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    with pytest.raises(ConfigError, match=r"C parser.*expected"):
+        server.require_parser()
 
 
 async def test_draining_lets_the_request_end_and_then_the_connection() -> None:

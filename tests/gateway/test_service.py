@@ -52,6 +52,8 @@ class Peer:
 
     force_close = close
 
+    def cut(self) -> None: ...
+
     def cancel(self) -> None: ...
 
 
@@ -60,7 +62,9 @@ class Case:
         self.answer = answer
         self.stories: list[Story] = []
         self.asked = asyncio.Event()
-        self.service = Service(self._forward, ConnectionSettings(), FakeClock(), self.stories.append)
+        self.lines: list[str] = []
+        self.clock = FakeClock()
+        self.service = Service(self._forward, ConnectionSettings(), self.clock, self.stories.append, self.lines.append)
         self.inbound = Inbound("GET", b"/x", read([]), (1, 1), Entrance("here"), Story("GET", "/x", 0.0))
         self.cleaned = 0
 
@@ -126,3 +130,15 @@ async def test_a_refusal_is_a_whole_answer_and_is_counted() -> None:
     assert said.startswith(b"HTTP/1.1 431 ")
     assert b"\r\nConnection: close\r\n" in said
     assert case.stories[0].status == 431
+
+
+async def test_clients_that_speak_tls_cost_a_line_a_minute() -> None:
+    case = Case()
+    said = [case.service.tls_refusal() for _ in range(3)]
+    assert said[0].startswith(b"HTTP/1.1 400 ")
+    assert b"a client spoke TLS; use http://" in said[0]
+    assert case.lines == ["a client spoke TLS; use http://"]
+    await case.clock.advance(61)
+    case.service.tls_refusal()
+    assert case.lines[1:] == ["a client spoke TLS; use http:// (3 times)"]
+    assert case.stories == []

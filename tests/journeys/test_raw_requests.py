@@ -577,17 +577,15 @@ async def test_an_upgrade_with_a_body_is_an_ordinary_request(
 
 
 @pytest.mark.parametrize("cut", [0, 10, 40])
-async def test_what_follows_an_upgrade_that_is_ignored_is_served_or_the_connection_ends(house: House, cut: int) -> None:
-    """The parser may lose the first bytes of what follows: it must not take the rest for a request of its own."""
-    behind = b"POST /a HTTP/1.1\r\nHost: localhost\r\nX: " + get(b"/smuggled")
+async def test_what_follows_an_upgrade_that_is_ignored_is_the_request_that_was_sent(house: House, cut: int) -> None:
+    """The parser would lose the first bytes of what follows."""
+    behind = b"POST /a HTTP/1.1\r\nX: " + get(b"/smuggled")
     client = await house.connect()
     await client.send(get(b"/x", b"localhost", *H2C) + behind[:cut])
     await asyncio.sleep(0.01)
     await client.send(behind[cut:])
-    assert (await client.answer()).status == 200
-    if cut:
-        assert await client.rest() == b""
-    assert b"smuggled" not in b"".join(message.start for message in house.api.messages)
+    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    assert [message.start for message in house.api.messages] == [b"GET /x HTTP/1.1", b"POST /a HTTP/1.1"]
 
 
 async def test_an_upgrade_that_is_ignored_does_not_cost_the_connection(house: House) -> None:
@@ -595,6 +593,36 @@ async def test_an_upgrade_that_is_ignored_does_not_cost_the_connection(house: Ho
     for _ in range(3):
         await client.send(get(b"/x", b"localhost", *H2C))
         assert (await client.answer()).get("Connection") is None
+
+
+# -- methods -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", [b"LIST", b"VERSION-CONTROL", b"BASELINE-CONTROL", b"LABEL", b"ORDERPATCH", b"a!b", b"head"]
+)
+async def test_any_method_is_forwarded(house: House, method: bytes) -> None:
+    head = method + b" /x HTTP/1.1\r\nHost: localhost\r\n"
+    with_length, in_chunks = b"Content-Length: 2\r\n\r\nhi", b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"hi")
+    client = await house.connect()
+    await client.send(head + b"\r\n" + get(b"/x") + head + with_length + head + in_chunks + get(b"/x"))
+    assert [(await client.answer()).status for _ in range(5)] == [200] * 5
+    seen = [(message.method, message.body) for message in house.api.messages]
+    assert seen == [(method, b""), (b"GET", b""), (method, b"hi"), (method, b"hi"), (b"GET", b"")]
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [(b"TRACE", 405), (b"trace", 405), (b"connect", 405), (b"SOURCE", 400), (b"PLAY", 400), (b"PRI", 400)],
+)
+async def test_methods_that_mean_something_else_to_others_are_refused(house: House, method: bytes, status: int) -> None:
+    await refused(house, method + b" /x HTTP/1.1\r\nHost: localhost\r\n\r\n", status)
+
+
+async def test_a_method_that_no_rule_allows_is_refused(build: Build) -> None:
+    house = await build(allow=["GET /**", "LIST /x"], deny=["purge /x"])
+    for method, status in ((b"LIST", 200), (b"list", 403), (b"FOO", 403), (b"PURGE", 403)):
+        assert (await house.ask(method + b" /x HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == status
 
 
 # -- too large, too slow -------------------------------------------------------------------------------
@@ -702,9 +730,11 @@ async def test_slow_heads_shut_nobody_out(build: Build) -> None:
     assert await slow[0].rest() == b""
 
 
-async def test_a_tls_hello_is_closed_at_once(house: House) -> None:
+async def test_a_tls_hello_is_refused_at_once(house: House) -> None:
     client = await house.connect()
     await client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 100)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (400, "http_request_error")
     assert await client.rest() == b""
     assert house.api.heard == b""
 

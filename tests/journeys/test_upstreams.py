@@ -72,6 +72,20 @@ async def test_a_request_and_its_answer_over_http2(http2: Http2) -> None:
         assert seen.body == b"2|/v1/a%2Fb|c=%20|hello|Bearer " + TOKEN.encode()
 
 
+@pytest.mark.parametrize("method", ["LIST", "VERSION-CONTROL", "a!b", "get"])
+async def test_any_method_is_sent_on_over_http2(http2: Http2, method: str) -> None:
+    async def api(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, 200, scope["method"].encode() + b" " + await body_of(receive))
+
+    house = await http2(api)
+    client = await house.connect()
+    head = f"{method} /a HTTP/1.1\r\nHost: localhost\r\n".encode()
+    for body, got in ((b"\r\n", b""), (b"Content-Length: 2\r\n\r\nhi", b"hi")):
+        await client.send(head + body)
+        seen = await client.answer()
+        assert (seen.status, seen.body.lower()) == (200, method.lower().encode() + b" " + got)
+
+
 async def test_events_over_http2_come_one_by_one(http2: Http2) -> None:
     go = asyncio.Event()
 
