@@ -17,10 +17,11 @@ from proxy.app import App
 from proxy.cli import aligned, config_option, told
 from proxy.cli.run import run_loop
 from proxy.config import Settings, load
-from proxy.errors import CountersignError
+from proxy.errors import ConfigError, CountersignError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.headers import read
 from proxy.gateway.route import Route
+from proxy.gateway.server import require_parser
 from proxy.life import exposures
 from proxy.log import Log
 from proxy.mistakes import dotted
@@ -71,6 +72,10 @@ def command(config: Path | None, live: bool, as_json: bool) -> None:
         click.echo(table(rows))
     for text in exposures(settings, config):
         click.echo(f"warning: {text}", err=True)
+    try:
+        require_parser()
+    except ConfigError as failure:
+        click.echo(f"warning: {failure}", err=True)
     for text in missing:
         click.echo(f"error: {text}", err=True)
     sys.exit(1 if missing or not all(row.ok for row in rows) else 0)

@@ -14,6 +14,7 @@ from proxy.cli import in_colour, told
 from proxy.cli.run import run_loop, serve
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
+from proxy.gateway.server import require_parser
 from proxy.layers import Table
 from proxy.life import to_the_end
 from proxy.lines import stderr
@@ -32,6 +33,7 @@ class DemoError(CountersignError):
 @told
 def command(api_only: bool, listen: str | None, api_port: int) -> None:
     """Start an API that wants credentials, and the proxy that has them."""
+    require_parser()
     run_loop(to_the_end(_api(listen) if api_only else _both(listen, api_port)))
 
 

@@ -18,6 +18,7 @@ from proxy.app import App
 from proxy.cli import config_option, in_colour, told
 from proxy.config import Settings, load
 from proxy.errors import ConfigError
+from proxy.gateway.server import require_parser
 from proxy.layers import Table
 from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
 from proxy.lines import say, stderr
@@ -120,6 +121,7 @@ def command(
     A REF names a secret, so that none stands in the process list: env:NAME, file:PATH,
     keyring:SERVICE/USER or cmd:COMMAND.
     """
+    require_parser()
     overrides: Table = {"server": {"listen": list(listen)}} if listen else {}
     if to is not None:
         if config is not None:

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiohttp import http_parser
 
 from proxy import demo
 from proxy.cli import check
 from proxy.cli.check import Row, checked, lasting, table, unresolved
 from proxy.config import Settings, load
 from proxy.demo import DemoServer, accounts
+from proxy.gateway import server
 from tests.doubles import raw_server, read_head
 
 from .conftest import Run
@@ -64,6 +66,14 @@ def test_a_table_of_routes(run: Run, config: Config, monkeypatch: pytest.MonkeyP
         ["api", "/api/", "https://api.example.com/v1", "key"],
         ["open", "open.localhost", "/", "https://open.example.com", "bearer", "(inline)"],
     ]
+
+
+def test_a_missing_parser_is_a_warning(run: Run, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T0K3N", "c4n4ry")
+    monkeypatch.setattr(server, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    found = run("check", "--config", config(TWO))
+    assert found.code == 0
+    assert found.err.startswith("warning: aiohttp runs without its C parser; expected ")
 
 
 def test_a_secret_that_can_not_be_had_is_a_failure(run: Run, config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -208,6 +209,24 @@ def test_an_address_in_use_ends_it_with_1(api: str, run: Run) -> None:
     found = run("run", "--to", api, "--listen", api.removeprefix("http://"))
     assert (found.code, found.out) == (1, "")
     assert "is in use by another program; right would be another port" in found.err
+
+
+@pytest.mark.parametrize(
+    "command", [("run", "--to", "http://127.0.0.1:1"), ("demo",), ("demo", "--api-only")], ids=" ".join
+)
+def test_without_the_parser_in_c_nothing_is_served(command: tuple[str, ...]) -> None:
+    variables = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"}
+    found = subprocess.run(  # our own command
+        [sys.executable, "-m", "proxy", *command],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("error: aiohttp runs without its C parser; expected ")
+    assert found.stderr.count("\n") == 1
 
 
 def test_without_uvloop_the_stock_loop_serves(monkeypatch: pytest.MonkeyPatch) -> None:
