@@ -210,18 +210,18 @@ def test_what_is_none(rule: str) -> None:
 
 @pytest.mark.parametrize("method", ["LIST", "VERSION-CONTROL", "a!b", "foo", "^.", "$"])
 def test_a_method_is_any_token(method: str) -> None:
-    Policy(allow=[f"GET|{method} /a"]).check(method, b"/a")
+    Policy(allow=[f"GET|{method} /a"]).check([method], b"/a")
     for other in ("LISTS", "a", "b", "X", "^", "."):
         with pytest.raises(Denied):
-            Policy(allow=[f"{method} /a"]).check(other, b"/a")
+            Policy(allow=[f"{method} /a"]).check([other], b"/a")
 
 
 @pytest.mark.parametrize(("rule", "method"), [("list", "LIST"), ("LIST", "list"), ("a!b", "A!B"), ("Foo", "fOO")])
 def test_what_is_denied_is_so_in_any_case_and_what_is_allowed_is_not(rule: str, method: str) -> None:
     with pytest.raises(Denied):
-        Policy(deny=[f"{rule} /a"]).check(method, b"/a")
+        Policy(deny=[f"{rule} /a"]).check([method], b"/a")
     with pytest.raises(Denied):
-        Policy(allow=[f"{rule} /a"]).check(method, b"/a")
+        Policy(allow=[f"{rule} /a"]).check([method], b"/a")
 
 
 # -- rules of many wildcards ---------------------------------------------------------------------------------

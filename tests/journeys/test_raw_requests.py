@@ -793,7 +793,8 @@ async def test_the_407_of_a_missing_and_of_a_wrong_token_are_the_same(build: Bui
     [(b"Origin: http://evil.example",), (b"Origin: null",), (b"Origin: https://localhost",), (b"Origin:",),
      (b"Origin: http://localhost:81",), (b"Sec-Fetch-Site: cross-site",), (b"Sec-Fetch-Site: same-site",),
      (b"Sec-Fetch-Site: same-origin", b"Origin: http://evil.example"),
-     (b"Origin: http://localhost", b"Origin: http://evil.example"), (b"Sec-Fetch-Site: new-thing",)],
+     (b"Origin: http://localhost", b"Origin: http://evil.example"), (b"Sec-Fetch-Site: new-thing",),
+     (b"Sec-Fetch-Site: none",), (b"Sec-Fetch-Site: none", b"Sec-Fetch-Mode: no-cors")],
 )  # fmt: skip
 async def test_pages_of_other_sites_may_not_call(house: House, lines: tuple[bytes, ...]) -> None:
     for method in (b"GET", b"HEAD", b"POST", b"OPTIONS"):
@@ -807,7 +808,7 @@ async def test_pages_of_other_sites_may_not_call(house: House, lines: tuple[byte
 
 @pytest.mark.parametrize(
     "lines",
-    [(b"Origin: http://localhost",), (b"Sec-Fetch-Site: same-origin",), (b"Sec-Fetch-Site: none",),
+    [(b"Origin: http://localhost",), (b"Sec-Fetch-Site: same-origin",),
      (b"Origin: http://localhost", b"Sec-Fetch-Site: same-origin")],
 )  # fmt: skip
 async def test_pages_of_the_proxys_own_origin_may_call(house: House, lines: tuple[bytes, ...]) -> None:
