@@ -23,6 +23,7 @@ import structlog
 from proxy.errors import place
 from proxy.gateway import Story
 from proxy.lines import Descriptor, Lines
+from proxy.waiting import SHORTEST
 
 Format = Literal["auto", "human", "json"]
 Event = MutableMapping[str, Any]  # Any: structlog's type
@@ -152,7 +153,7 @@ def _request_line(story: Story, duration: float) -> str:
     told = []
     if story.attempts > 1:
         told.append(f"{story.attempts} attempts")
-    if story.waited:
+    if story.waited >= SHORTEST:
         told.append(f"waited {story.waited:.1f}s")
     told += [mask(text) for text in (_notes(story), story.error, story.failure) if text]
     route = f" [{story.route}]" if story.route else ""

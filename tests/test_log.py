@@ -76,6 +76,8 @@ def test_a_request_is_one_line_for_people() -> None:
     rich = story(attempts=2, waited=1.26, notes=["renewed token"], error="dns_error", failure="no such host", route="")
     line = written(lambda log: log.request(rich, 0.0123), "human")
     assert "200 GET /github/repos 12ms 12B (2 attempts; waited 1.3s; renewed token; dns_error; no such host) " in line
+    quick = story(attempts=2, waited=0.04)
+    assert "(2 attempts) " in written(lambda log: log.request(quick, 0.0123), "human")
 
 
 def test_requests_can_be_left_out() -> None:

@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 from proxy.errors import ProxyError
 from proxy.gateway import Answer, RawHeaders, Story
-from proxy.waiting import whole_seconds
+from proxy.waiting import SHORTEST, whole_seconds
 
 _TYPE = "https://www.rfc-editor.org/rfc/rfc9209#name-"  # what the error types mean
 
@@ -58,7 +58,7 @@ def success_note(story: Story) -> RawHeaders:
     details = list(dict.fromkeys(story.notes)) if story.notes else []
     if story.attempts > 1:
         details.append(f"{story.attempts} attempts")
-    if story.waited:
+    if story.waited >= SHORTEST:
         details.append(f"waited {story.waited:.1f}s")
     if story.failure:
         details.append(story.failure)

@@ -106,6 +106,9 @@ def test_no_detail_breaks_out_of_its_field(text: str) -> None:
         ({"notes": ["renewed token", "renewed token"], "attempts": 1}, b"renewed token"),
         ({"attempts": 3}, b"3 attempts"),
         ({"attempts": 1, "waited": 2.0}, b"waited 2.0s"),
+        ({"attempts": 2, "waited": 0.049}, b"2 attempts"),
+        ({"attempts": 1, "waited": 0.001}, None),
+        ({"attempts": 2, "waited": 0.06}, b"2 attempts; waited 0.1s"),
     ],
 )
 def test_what_went_well_is_told_and_otherwise_nothing(told: dict[str, Any], details: bytes | None) -> None:
