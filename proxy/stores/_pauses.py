@@ -17,6 +17,7 @@ from proxy.stores._watchers import Watchers
 PAUSE = b"countersign:pause:"
 STEP = 0.1  # seconds by which a pause has to grow for others to be told again
 LONGEST = 86400.0  # seconds
+MOST = 1024  # pauses that are remembered before those that are over are dropped
 
 _SHARE = """
 if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then
@@ -39,9 +40,12 @@ class Pauses:
 
     def share(self, name: str, seconds: float) -> None:
         """As `Store.share_pause`."""
-        until = asyncio.get_running_loop().time() + min(seconds, LONGEST)
+        now = asyncio.get_running_loop().time()
+        until = now + min(seconds, LONGEST)
         if until - self._told.get(name, 0.0) < STEP:
             return
+        if len(self._told) >= MOST:  # pauses of single paths have ever new names
+            self._told = {name: until for name, until in self._told.items() if until > now}
         self._told[name] = until
         telling = asyncio.create_task(self._share(name, min(seconds, LONGEST)), name="telling of a pause")
         self._telling.add(telling)

@@ -107,3 +107,16 @@ async def test_while_the_server_is_away_everyone_keeps_to_himself(
             one.share_pause("c", 30.0)
             await asyncio.sleep(0.02)
     assert "a" not in dict(heard.pauses)
+
+
+async def test_names_are_remembered_only_as_long_as_their_pauses_last(
+    pair: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.stores._pauses.MOST", 10)
+    one, _ = pair
+    for number in range(40):
+        one.share_pause(f"short {number}", 0.01)
+        if number % 10 == 9:
+            await asyncio.sleep(0.02)
+    one.share_pause("a", 30.0)
+    assert len(one._pauses._told) <= 10
