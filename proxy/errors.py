@@ -155,9 +155,15 @@ class LoopDetected(ProxyError):
 
 
 class Throttled(ProxyError):
-    """The gate that the API's 429 has closed stays closed longer than ``retry.max_wait``."""
+    """A gate that the API's 429 has closed stays closed longer than ``retry.max_wait``."""
 
     status, error, title = 429, "http_request_denied", "The API asked to wait"
+
+
+class TurnTimeout(ProxyError):
+    """``timeout.total`` has passed while the request waited to be sent."""
+
+    status, error, title = 504, "http_response_timeout", "The request waited too long to be sent"
 
 
 class ShuttingDown(ProxyError):

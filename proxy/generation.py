@@ -20,11 +20,11 @@ from proxy.config import Settings
 from proxy.credentials import Context, Credential, Scheme
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.forward import Gateway
+from proxy.gateway.gates import Gates
 from proxy.gateway.guard import Guard
 from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
-from proxy.gateway.throttle import Gate
 from proxy.gateway.upstream import Upstream
 from proxy.metrics import Family
 from proxy.report import Report
@@ -90,16 +90,18 @@ class Generation:
             RouteTable([self._route(name, route) for name, route in settings.routes.items()]),
             surroundings.defect,
         )
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, Gates] = {}
         for route in self.gateway.table.routes:
-            gate = self._gates[_pause_name(route)] = route.exchange.gate
-            gate.tell = partial(store.share_pause, _pause_name(route))
+            name = _pause_name(route)
+            gates = self._gates[name] = route.exchange.gates
+            gates.share = partial(_share_pause, store, name)
         self._unwatch = store.watch_pauses(self._hold)
 
     def _hold(self, name: str, seconds: float) -> None:
         """Another process was told to wait by the API of one of our routes."""
+        name, _, scope = name.partition(":")
         if name in self._gates:
-            self._gates[name].hold(seconds)
+            self._gates[name].hold(scope, seconds)
 
     def _route(self, name: str, settings: RouteSettings) -> Route:
         retry, timeout, limits = self.settings.effective(settings)
@@ -174,7 +176,7 @@ class Generation:
             1,
             connections,
             {route.name: expiry for route in routes if (expiry := route.scheme.expires_at()) is not None},
-            {route.name: route.exchange.gate.remaining() for route in routes},
+            {route.name: route.exchange.gates.remaining() for route in routes},
             self.standings(),
             trouble,
         )
@@ -197,3 +199,8 @@ def _pause_name(route: Route) -> str:
     """Return a name that the same route of another process has, too; it shows none of what it is made of."""
     facts = f"{route.name}\n{credential_name(route)}\n{route.settings.upstream}"
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+def _share_pause(store: Store, name: str, scope: str, seconds: float) -> None:
+    """Share that a scope of a route is to be left alone; the name of the whole route's is the route's."""
+    store.share_pause(f"{name}:{scope}" if scope else name, seconds)

@@ -11,6 +11,7 @@ import pytest
 from proxy.config import load
 from proxy.credentials import Scheme
 from proxy.errors import ConfigError
+from proxy.gateway.gates import ROUTE, Refusal, scope_of
 from proxy.generation import Generation, Surroundings
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
@@ -117,9 +118,15 @@ async def test_replicas_wait_together_at_the_gate_of_the_same_route_credential_a
     store = Sharing()
     tables = [table("key"), table("key"), table("other"), table("key", upstream="https://other.test")]
     replicas = [generation(each, store) for each in tables]
-    gates = [made.gateway.table.routes[0].exchange.gate for made in replicas]
-    gates[0].close(30.0)
-    assert [gate.remaining() for gate in gates] == [30.0, 30.0, 0.0, 0.0]
+    gates = [made.gateway.table.routes[0].exchange.gates for made in replicas]
+    scopes = [scope_of("GET", b"/search"), scope_of("GET", b"/user")]
+    for request in ("one", "another"):
+        gates[0].refused(Refusal(request, scopes[0], 20.0, is_stated=True, is_wide=True))
+    assert [each.remaining() for each in gates] == [20.0, 20.0, 0.0, 0.0]
+    assert [set(each._closed) for each in gates] == [{scopes[0]}, {scopes[0]}, set(), set()]
+    gates[0].refused(Refusal("a third", scopes[1], 30.0, is_stated=True, is_wide=True))
+    assert [each.remaining() for each in gates] == [30.0, 30.0, 0.0, 0.0]
+    assert [set(each._closed) for each in gates[:2]] == [{scopes[0], ROUTE}] * 2
     for made in replicas:
         await made.aclose()
     assert store.hearing == []

@@ -44,6 +44,7 @@ class Story:
         attempts: how many `retry.attempts` counts of them.
         replays: how many followed a renewal.
         waited: seconds spent waiting because the API or a backoff said so.
+        held: what the request waits for at present before it is sent, empty if for nothing.
         notes: what the proxy did that went well, such as ``renewed token``.
         failure: what it tried in vain, and what `error` that is (RFC 9209).
         received, returned: bytes of the request's and of the answer's body.
@@ -56,6 +57,7 @@ class Story:
     attempts: int = 0
     replays: int = 0
     waited: float = 0.0
+    held: str = ""
     notes: tuple[str, ...] = ()
     failure: str = ""
     error: str = ""

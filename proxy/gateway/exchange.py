@@ -24,6 +24,7 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.gateway import Story
+from proxy.gateway.gates import Gates, Refusal, scope_of
 from proxy.gateway.retry import (
     Budget,
     RetrySettings,
@@ -32,13 +33,15 @@ from proxy.gateway.retry import (
     is_another_s_failure,
     may_repeat,
 )
-from proxy.gateway.throttle import Gate
+from proxy.gateway.throttle import SLOWEST
+from proxy.gateway.turns import Turn
 from proxy.gateway.upstream import Draft, Upstream, discard, keep
 from proxy.waiting import is_throttling, told_wait
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
 _BARE = Scheme()
 _OUTCOMES = ["other", *(f"{digit}xx" for digit in range(1, 10))]
+_ASKED = "because the API asked to"
 REPLACEMENTS = 5  # dead kept-alive connections that one request may meet without counting them
 
 
@@ -64,7 +67,7 @@ class Exchange:
         self._clock = clock
         self._random = random
         self._budget = Budget(retry.budget)
-        self.gate = Gate(clock)
+        self.gates = Gates(clock, retry.gate, retry.max_wait)
 
     async def __call__(self, draft: Draft, story: Story) -> httpx.Response:  # noqa: C901  # the loop is the table
         """Send until there is an answer to hand on.
@@ -72,40 +75,55 @@ class Exchange:
         Raises:
             UpstreamError: it failed, and may not be repeated (any more).
             CredentialError, TokenEndpointDown: the credential can't be had.
-            Throttled: the gate stays closed.
+            Throttled: a gate stays closed.
 
         """
         self._budget.request(story.started)
         told: httpx.Response | None = None
         while True:
-            if not self.gate.is_open and await self._is_turned_away(told, story):
-                assert told is not None
-                return told
+            turn: Turn | None = None
+            if not self.gates.is_open:
+                turn = await self._turn(draft, told, story)
+                if turn is None:
+                    assert told is not None
+                    return told
             if told is not None:
                 await discard(told)
                 told = None
             try:
-                response = await self._attempt(draft, story)
+                response = await (self._attempt(draft, story) if turn is None else self._attempt_in(turn, draft, story))
             except UpstreamError as failure:
                 pause = self._after_failure(failure, draft, story)
             else:
                 if response.status_code < 400 or is_another_s_failure(response.status_code, response.headers.raw):
                     return response
                 if is_throttling(response.status_code, response.headers.raw):
-                    if not self._close_gate(response, draft, story):
+                    rest = self._refused(response, draft, story)
+                    if rest is None:
                         return response
                     told = await keep(response)
-                    if self.gate.is_open:
-                        # Told to wait no time at all; even so, they don't leave all at once.
-                        self.gate.close(0.0)
+                    if rest:
+                        await self._pause(rest, _ASKED, draft, story, told)
                     continue
                 wanted = self._after_answer(response, draft, story)
                 if wanted is None:
                     return response
                 pause = wanted
                 await discard(response)
-            await self._clock.sleep(pause)
-            story.waited += pause
+            await self._pause(pause, "to be repeated", draft, story)
+
+    def age(self, story: Story) -> float:
+        """Seconds since the head of a request arrived."""
+        return self._clock.monotonic() - story.started
+
+    async def _attempt_in(self, turn: Turn, draft: Draft, story: Story) -> httpx.Response:
+        refused = True
+        try:
+            response = await self._attempt(draft, story)
+            refused = is_throttling(response.status_code, response.headers.raw)
+        finally:
+            turn.end(refused=refused)
+        return response
 
     async def _attempt(self, draft: Draft, story: Story) -> httpx.Response:
         """Send once, and again at once as long as only kept-alive connections turn out to be closed."""
@@ -148,7 +166,9 @@ class Exchange:
     def _after_failure(self, failure: UpstreamError, draft: Draft, story: Story) -> float:
         """Seconds until the next attempt; raises `failure` if there is none."""
         pause = None
-        if self._may_send_again(draft, story) and after_failure(failure, repeatable=self._may_repeat(draft)):
+        if self._may_send_again(draft, story) and after_failure(
+            failure, repeatable=self._may_repeat(draft), read_timeout=self._retry.read_timeout
+        ):
             pause = self._backoff(story)
         if pause is None:
             raise failure
@@ -168,32 +188,71 @@ class Exchange:
 
     # -- throttle ------------------------------------------------------------------------------------
 
-    async def _is_turned_away(self, told: httpx.Response | None, story: Story) -> bool:
-        """Wait at the gate; whether it stays closed for too long, and there is an answer to hand on instead."""
+    async def _pause(
+        self, seconds: float, why: str, draft: Draft, story: Story, told: httpx.Response | None = None
+    ) -> None:
+        """Let `seconds` pass before the next attempt, and meanwhile another request in its place."""
+        story.held = why
+        if draft.slot is not None:
+            draft.slot.release()
         try:
-            story.waited += await self.gate.wait(self._retry.max_wait - story.waited)
-        except Throttled:
-            if told is None:
-                raise
-            return True
+            await self._clock.sleep(seconds)
+            story.waited += seconds
+            if draft.slot is not None:
+                await draft.slot.acquire()
         except BaseException:
             if told is not None:
                 await told.aclose()
             raise
-        return False
+        story.held = ""
 
-    def _close_gate(self, response: httpx.Response, draft: Draft, story: Story) -> bool:
-        """Close the gate as the answer tells; say whether this request waits there for another attempt."""
+    async def _turn(self, draft: Draft, told: httpx.Response | None, story: Story) -> Turn | None:
+        """Wait at the gates; None if one stays closed for too long, and there is a response to hand on instead."""
+        turn: Turn | None = None
+        story.held = _ASKED
+        try:
+            if draft.slot is not None:
+                draft.slot.release()
+            waited, turn = await self.gates.enter(draft.method, draft.target, self._retry.max_wait - story.waited)
+            story.waited += waited
+            if draft.slot is not None:
+                await draft.slot.acquire()
+        except Throttled:
+            if told is None:
+                raise
+        except BaseException:
+            if turn is not None:
+                turn.end(refused=True)
+            if told is not None:
+                await told.aclose()
+            raise
+        story.held = ""
+        return turn
+
+    def _refused(self, response: httpx.Response, draft: Draft, story: Story) -> float | None:
+        """Have the gates close as a response says.
+
+        Returns the seconds that its own request waits before it goes to the gates, or None if it is not sent again.
+        """
         # A credential that takes turns knows better: it has others.
-        wait = response.extensions.get("wait", told_wait(response.headers.raw, self._clock.time()))
-        if wait is None:
-            wait = backoff(story.attempts, self._retry, self._random)
-        self.gate.close(wait)
-        return (
+        stated = response.extensions.get("wait", told_wait(response.headers.raw, self._clock.time()))
+        wait = backoff(story.attempts, self._retry, self._random) if stated is None else max(stated, SLOWEST)
+        waits_at_gate = self.gates.refused(
+            Refusal(
+                story.request_id,
+                scope_of(draft.method, draft.target),
+                wait,
+                is_stated=stated is not None,
+                is_wide=response.status_code != 503,
+            )
+        )
+        if (
             self._may_send_again(draft, story)
             and (response.status_code == 429 or self._may_repeat(draft))
             and story.waited + wait <= self._retry.max_wait
-        )
+        ):
+            return 0.0 if waits_at_gate else wait
+        return None
 
     # -- auth flow -----------------------------------------------------------------------------------
 
@@ -261,8 +320,8 @@ class Exchange:
         return response
 
     async def aclose(self) -> None:
-        """Close the gate's queue and the upstream's connections."""
-        await self.gate.aclose()
+        """Close the gates' queues and the upstream's connections."""
+        await self.gates.aclose()
         await self.upstream.aclose()
 
 

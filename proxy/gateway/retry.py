@@ -1,14 +1,14 @@
 """May a request be repeated, and after how long: pure functions of values.
 
 What may have been executed is only repeated if the method is idempotent (RFC 9110, section 9.2.2) or the
-client gave an ``Idempotency-Key``. A 429 says that it was not executed.
+client gave an ``Idempotency-Key``. A 429 says that it was not executed; a read timeout says that it may still be.
 """
 
 from __future__ import annotations
 
 import re
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -17,6 +17,7 @@ from proxy.errors import (
     ConnectTimeout,
     DnsError,
     OutgoingProxyError,
+    ReadTimeout,
     TlsCertificateError,
     TlsProtocolError,
     Unroutable,
@@ -38,6 +39,7 @@ def _method(value: str) -> str:
     return value
 
 
+GateMode = Literal["auto", "route", "off"]
 Statuses = Annotated[tuple[Annotated[int, Field(ge=400, le=599)], ...], BeforeValidator(split_words)]
 Methods = Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], BeforeValidator(split_words)]
 
@@ -51,6 +53,8 @@ class RetrySettings(Model):
     statuses: Statuses = (502, 503, 504)
     methods: Methods = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
     budget: Share = 0.2
+    gate: GateMode = "auto"
+    read_timeout: bool = False
 
 
 def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -> bool:
@@ -58,12 +62,14 @@ def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -
     return idempotency_key or method in settings.methods
 
 
-def after_failure(failure: UpstreamError, *, repeatable: bool) -> bool:
-    """Whether a request that met `failure` may be sent again."""
+def after_failure(failure: UpstreamError, *, repeatable: bool, read_timeout: bool) -> bool:
+    """Whether a request that met `failure` may be sent again; `read_timeout` as configured."""
     if isinstance(failure, _BEFORE_SENDING) and not failure.sent:
         return not isinstance(failure, TlsCertificateError)
     if isinstance(failure, UpstreamProtocolError):
         return False
+    if isinstance(failure, ReadTimeout) and not read_timeout:
+        repeatable = False
     return repeatable or not failure.sent
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from proxy.credentials import MASK, Scheme
-from proxy.errors import BodyTooLarge, CredentialError, Denied, ReadTimeout, SecretError
+from proxy.errors import BodyTooLarge, CredentialError, Denied, ReadTimeout, SecretError, TurnTimeout
 from proxy.gateway import Answer, Inbound, RawHeaders, Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody, WholeBody
 from proxy.gateway.cors import readable
@@ -104,19 +104,19 @@ class Route:
         """
         story = inbound.story
         draft = self._draft(inbound, admitted)
-        lease = None if self._slots is None and not isinstance(draft.body, Body) else Lease(draft.body, story)
+        lease: Lease | None = None
+        if self._slots is not None or isinstance(draft.body, Body):
+            lease = Lease(draft.body, story, self._slots)
+            draft.slot = lease if self._slots is not None else None
         response: httpx.Response | None = None
         deadline: float | None = None
         try:
-            if lease is not None and self._slots is not None:
-                await self._slots.acquire()
-                lease.slots = self._slots
-            if self._secrets:
-                draft.fields = draft.fields + await self._secret_fields()
             if self._total is None:
+                if draft.slot is not None or self._secrets:
+                    await self._complete(draft)
                 response = await self.exchange(draft, story)
             else:
-                deadline = asyncio.get_running_loop().time() + self._total
+                deadline = asyncio.get_running_loop().time() + self._total - self.exchange.age(story)
                 response = await self._in_time(draft, story, deadline)
             return self._answer(response, admitted, story, deadline, lease)
         except BaseException:
@@ -126,11 +126,21 @@ class Route:
                 await lease.aclose()
             raise
 
+    async def _complete(self, draft: Draft) -> None:
+        """Wait for the slot, and read the secrets of ``request_headers``."""
+        if draft.slot is not None:
+            await draft.slot.acquire()
+        if self._secrets:
+            draft.fields = draft.fields + await self._secret_fields()
+
     async def _in_time(self, draft: Draft, story: Story, deadline: float) -> httpx.Response:
         try:
             async with asyncio.timeout_at(deadline):
+                await self._complete(draft)
                 return await self.exchange(draft, story)
         except TimeoutError:
+            if story.held:
+                raise TurnTimeout(f"timeout.total passed while the request waited {story.held}") from None
             raise ReadTimeout("the answer did not come within timeout.total", sent=True) from None
 
     def prepare(self, inbound: Inbound, admitted: Admitted) -> httpx.Request:
@@ -327,12 +337,27 @@ class Lease:
     body: Body | WholeBody | NoBody
     story: Story
     slots: asyncio.Semaphore | None = None
+    has_slot: bool = False
+
+    async def acquire(self) -> None:
+        """Wait for a slot, if it has none."""
+        if self.slots is None or self.has_slot:
+            return
+        if self.slots.locked():
+            self.story.held = "for its turn: limits.concurrency requests are under way"
+        await self.slots.acquire()
+        self.has_slot = True
+        self.story.held = ""
+
+    def release(self) -> None:
+        """Free its slot, if it has one."""
+        if self.slots is not None and self.has_slot:
+            self.has_slot = False
+            self.slots.release()
 
     async def aclose(self) -> None:
         """Give everything back."""
-        if self.slots is not None:
-            self.slots.release()
-            self.slots = None
+        self.release()
         if isinstance(self.body, Body):
             self.story.received = self.body.received
             await self.body.aclose()

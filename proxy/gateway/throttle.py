@@ -1,7 +1,7 @@
-"""The gate that a 429 closes: the requests of one credential and route wait together.
+"""A gate that holds requests until a time, because the API asked for it; `proxy.gateway.gates` says which one closes.
 
-Who comes while it is closed queues up. When the time is over they leave one by one with pauses between them,
-shorter the longer all goes well; another 429 closes the gate anew.
+Requests that arrive while it is closed are queued. When the time is over they leave one by one with pauses between
+them that become shorter; another refusal may close the gate again meanwhile.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from proxy.waiting import whole_seconds
 
 SLOWEST = 0.1  # seconds between two requests after the gate opened …
 FASTEST = 0.01  # … and what these pauses shrink to
+_INSTANT = 1e-6  # seconds that are none: what is left by the rounding of a sum
 
 
 class Gate:
-    """The gate of one credential and route.
+    """A queue of requests.
 
-    Attributes:
-        tell: hears how many seconds the API has asked to wait, for others who call it, too.
+    Args:
+        opened: called when its queue is empty, and requests may pass without it.
 
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, opened: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
-        self.tell: Callable[[float], None] = lambda seconds: None  # noqa: ARG005  # nobody else does
+        self._opened = opened
         self._until = 0.0
         self._pace = 0.0
         self._queue: deque[tuple[float, asyncio.Future[None]]] = deque()
@@ -41,13 +42,7 @@ class Gate:
         return self._porter is None
 
     def close(self, seconds: float) -> None:
-        """As `hold`, since the API has asked for it."""
-        self.hold(seconds)
-        if seconds > 0:
-            self.tell(seconds)
-
-    def hold(self, seconds: float) -> None:
-        """Let nobody through for `seconds`; a longer time that was told before stands."""
+        """Let no request through for `seconds`; a longer time that was set before stands."""
         self._until = max(self._until, self._clock.monotonic() + min(seconds, LONGEST))
         self._pace = SLOWEST
         self._refuse_before(self._until)
@@ -56,7 +51,8 @@ class Gate:
 
     def remaining(self) -> float:
         """Seconds until it opens."""
-        return max(0.0, self._until - self._clock.monotonic())
+        rest = self._until - self._clock.monotonic()
+        return rest if rest > _INSTANT else 0.0
 
     async def wait(self, patience: float) -> float:
         """Wait for one's turn, at most `patience` seconds; return the seconds waited.
@@ -108,6 +104,7 @@ class Gate:
         finally:
             self._porter = None
             self._send_home()
+            self._opened()
 
     def _send_home(self) -> None:
         for _, turn in self._queue:

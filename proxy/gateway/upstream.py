@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Protocol
 
 import httpx
 
@@ -23,11 +24,22 @@ KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its c
 _DRAIN = 1.0  # seconds that this may take
 
 
+class Slot(Protocol):
+    """A request's place among the ``limits.concurrency`` that are under way; another gets it while this one waits."""
+
+    async def acquire(self) -> None:
+        """Wait for it, if it is not held already."""
+
+    def release(self) -> None:
+        """Free it, if it is held."""
+
+
 @dataclass(slots=True, repr=False)
 class Draft:
     """A request before its credential: what each sending starts from.
 
     Attributes:
+        slot: None where the route has no limit.
         bare: whether it goes without the credential, because the client brought its own.
 
     """
@@ -38,6 +50,7 @@ class Draft:
     body: Body | WholeBody | NoBody = NO_BODY
     idempotency_key: bool = False
     bare: bool = False
+    slot: Slot | None = None
 
 
 class Upstream:

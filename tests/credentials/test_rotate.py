@@ -7,6 +7,8 @@ import pytest
 
 from proxy.credentials import Scheme
 from proxy.errors import CredentialError, Throttled
+from proxy.gateway.gates import Gates
+from proxy.gateway.retry import GateMode
 from tests.credentials.doubles import Bench, build, content, draft
 from tests.doubles import FakeClock, Script, answer
 
@@ -18,12 +20,15 @@ def bearer(token: str) -> Scheme:
 class Rota:
     """A route whose credential takes turns, on one clock."""
 
-    def __init__(self, *steps: httpx.Response | Exception | int, names: str = "abc", **others: Scheme) -> None:
+    def __init__(
+        self, *steps: httpx.Response | Exception | int, names: str = "abc", gate: GateMode = "auto", **others: Scheme
+    ) -> None:
         self.clock = FakeClock()
         members = {name: bearer(name.upper()) for name in "abc"} | others
         self.scheme = build({"type": "rotate", "credentials": list(names)}, others=members, clock=self.clock)
         self.bench = Bench(self.scheme, *steps)
-        self.bench.exchange._clock = self.bench.exchange.gate._clock = self.clock
+        self.bench.exchange._clock = self.clock
+        self.bench.exchange.gates = Gates(self.clock, gate, 30.0)
 
     async def __call__(self, **keys: Any) -> int:
         response = await self.bench(draft(**keys))
@@ -49,7 +54,7 @@ async def test_one_that_is_throttled_rests_as_long_as_told_and_the_next_one_serv
     rota = Rota(throttled(5))
     assert await rota(method="POST") == 200
     assert rota.bench.story.notes == ("credential b",)
-    assert rota.bench.exchange.gate.is_open
+    assert rota.bench.exchange.gates.is_open
     for _ in range(3):
         await rota()
     assert rota.used == "AB" + "BCB"
@@ -99,7 +104,7 @@ async def test_when_all_rest_the_last_answer_is_handed_on() -> None:
 
 
 async def test_the_gate_closes_until_the_first_of_them_is_free() -> None:
-    rota = Rota(throttled(100), throttled(60), throttled(300))
+    rota = Rota(throttled(100), throttled(60), throttled(300), gate="route")
     await rota()
     with pytest.raises(Throttled) as caught:
         await rota.bench()
@@ -120,8 +125,6 @@ async def test_a_403_that_throttles_rests_it_and_is_repeated_if_the_method_allow
     limited = [(b"X-RateLimit-Remaining", b"0"), (b"X-RateLimit-Reset", b"50")]
     rota = Rota(answer(403, limited), 200, answer(403, limited))
     assert await rota(method="POST") == 403
-    rota.bench.exchange.gate._porter.cancel()  # type: ignore[union-attr]  # it has just been closed
-    await rota.bench.exchange.aclose()
     assert await rota() == 200
     assert rota.used == "AB"
 
@@ -136,8 +139,6 @@ async def test_any_other_answer_is_handed_on(status: int) -> None:
 async def test_an_api_that_is_down_is_nobodys_own() -> None:
     rota = Rota(throttled(100, 503))
     assert await rota() == 503
-    rota.bench.exchange.gate._until = 0
-    await rota.bench.exchange.aclose()
     assert rota.used == "A"
     assert rota.scheme._rests[0].until == 0  # type: ignore[attr-defined]  # a RotateScheme
 

@@ -30,7 +30,9 @@ from proxy.errors import (
 from proxy.gateway import Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings
 from proxy.gateway.exchange import Exchange
+from proxy.gateway.gates import ROUTE
 from proxy.gateway.retry import RetrySettings
+from proxy.gateway.throttle import SLOWEST
 from proxy.gateway.upstream import Draft, Upstream
 from tests.doubles import FakeClock, HurriedClock, Pieces, Script, answer, settle
 
@@ -67,13 +69,25 @@ class Counting(Scheme):
         request.headers["X-Signature"] = str(self.signed)
 
 
+class Held(Script):
+    """A script whose answers wait for `delay`, if there is one."""
+
+    delay: asyncio.Event | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if self.delay is not None:
+            await self.delay.wait()
+        return response
+
+
 class Case:
     """An exchange over a script."""
 
     def __init__(
         self, *steps: Any, auth: httpx.Auth | None = None, clock: FakeClock | None = None, **retry: Any
     ) -> None:
-        self.script = Script(*steps)
+        self.script = Held(*steps)
         self.elsewhere = Script()
         self.clock = clock or HurriedClock()
         self.story = Story("GET", "/", 0.0)
@@ -251,7 +265,7 @@ async def test_the_failure_of_another_countersign_is_handed_on_for_it_has_repeat
     case = Case(answer(status, [(b"Proxy-Status", told), (b"Retry-After", b"1")]))
     assert (await case.send()).status_code == status
     assert case.sent == 1
-    assert case.exchange.gate.is_open
+    assert case.exchange.gates.is_open
 
 
 async def test_a_post_is_not_repeated_unless_it_has_an_idempotency_key() -> None:
@@ -292,8 +306,9 @@ async def test_where_nothing_was_sent_any_method_is_repeated(failure: UpstreamEr
     [
         (ConnectionTerminated(sent=True), "GET", 2),
         (ConnectionTerminated(sent=True), "POST", 1),
-        (ReadTimeout(sent=True), "DELETE", 2),
+        (ReadTimeout(sent=True), "GET", 1),
         (ReadTimeout(sent=True), "PATCH", 1),
+        (WriteTimeout(sent=True), "DELETE", 2),
         (ResponseIncomplete(sent=True, begun=True), "GET", 2),
         (UpstreamProtocolError(sent=True, begun=True), "GET", 1),
         (TlsCertificateError(), "GET", 1),
@@ -337,7 +352,7 @@ async def test_a_post_is_replaced_only_if_nothing_of_it_was_sent() -> None:
 
 @pytest.mark.parametrize("kind", [ReadTimeout, WriteTimeout])
 async def test_a_kept_alive_connection_that_is_silent_was_not_closed_and_counts(kind: type[UpstreamError]) -> None:
-    case = Case(*[kind(sent=True, reused=True)] * 50, attempts=2)
+    case = Case(*[kind(sent=True, reused=True)] * 50, attempts=2, read_timeout=True)
     with pytest.raises(kind):
         await case.send()
     assert case.sent == 2
@@ -401,7 +416,7 @@ async def test_over_the_attempts_a_429_is_handed_on_untouched() -> None:
 
 
 async def test_while_the_gate_is_closed_the_others_wait_too() -> None:
-    case = Case(limited(Retry_After="5"), *[200] * 5, clock=FakeClock())
+    case = Case(limited(Retry_After="5"), *[200] * 5, clock=FakeClock(), gate="route")
     first = asyncio.create_task(case.send())
     await settle()
     others = [asyncio.create_task(case.send()) for _ in range(4)]
@@ -417,7 +432,7 @@ async def test_while_the_gate_is_closed_the_others_wait_too() -> None:
 
 
 async def test_who_cant_wait_so_long_gets_a_429_of_our_own() -> None:
-    case = Case(limited(Retry_After="60"))
+    case = Case(limited(Retry_After="60"), gate="route")
     assert (await case.send()).status_code == 429
     with pytest.raises(Throttled) as caught:
         await case.send()
@@ -427,10 +442,10 @@ async def test_who_cant_wait_so_long_gets_a_429_of_our_own() -> None:
 
 
 async def test_a_waiter_whose_gate_is_closed_for_longer_gets_the_429_that_it_had() -> None:
-    case = Case(limited(Retry_After="2"), clock=FakeClock())
+    case = Case(limited(Retry_After="2"), clock=FakeClock(), gate="route")
     waiting = asyncio.create_task(case.send())
     await settle()
-    case.exchange.gate.close(100)
+    case.exchange.gates.hold(ROUTE, 100)
     response = await waiting
     assert response.status_code == 429
     assert b"".join([piece async for piece in response.stream]) == b"slow"  # type: ignore[union-attr]
@@ -443,10 +458,10 @@ async def test_a_waiter_whose_gate_is_closed_for_longer_gets_the_429_that_it_had
 async def test_one_whose_429_broke_off_is_told_in_our_own_words() -> None:
     clock = FakeClock()
     cut = httpx.Response(429, headers={"Retry-After": "5"}, stream=Cut())
-    case = Case(cut, clock=clock, max_wait=30)
+    case = Case(cut, clock=clock, max_wait=30, gate="route")
     waiting = asyncio.create_task(case.send())
     await settle()
-    case.exchange.gate.close(60)
+    case.exchange.gates.hold(ROUTE, 60)
     with pytest.raises(Throttled):
         await waiting
     await case.exchange.aclose()
@@ -474,14 +489,15 @@ async def test_a_request_without_a_body_sends_none() -> None:
     assert case.script.bodies == [b""]
 
 
-async def test_a_client_that_leaves_at_the_gate_closes_the_answer_it_had() -> None:
+@pytest.mark.parametrize("gate", ["auto", "route", "off"])
+async def test_a_client_that_leaves_while_it_waits_closes_the_answer_it_had(gate: str) -> None:
     class Endless(Pieces):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 yield b"x" * 65536
 
     stream = Endless()
-    case = Case(httpx.Response(429, headers={"Retry-After": "5"}, stream=stream), clock=FakeClock())
+    case = Case(httpx.Response(429, headers={"Retry-After": "5"}, stream=stream), clock=FakeClock(), gate=gate)
     sending = asyncio.create_task(case.send())
     await settle()
     sending.cancel()
@@ -492,10 +508,12 @@ async def test_a_client_that_leaves_at_the_gate_closes_the_answer_it_had() -> No
 
 
 async def test_told_to_wait_no_time_they_still_leave_one_by_one() -> None:
-    case = Case(limited(Retry_After="0"), *[200] * 4, clock=FakeClock())
+    case = Case(limited(Retry_After="0"), *[200] * 4, clock=FakeClock(), gate="route")
     sending = [asyncio.create_task(case.send()) for _ in range(4)]
     await settle(100)
-    assert case.sent == 2  # the refused one, and the same again
+    assert case.sent == 1
+    await case.clock.advance(SLOWEST)
+    assert case.sent == 2  # the refused one again
     await case.clock.advance(1)
     assert {response.status_code for response in await asyncio.gather(*sending)} == {200}
 
@@ -511,3 +529,128 @@ async def test_what_another_origin_answered_is_never_handed_to_the_client() -> N
     with pytest.raises(CredentialError):
         await case.send()
     assert stream.closed
+
+
+# -- which requests wait because others were refused -----------------------------------------------------
+
+
+async def start(case: Case, path: bytes = b"/x", method: str = "GET") -> asyncio.Task[httpx.Response]:
+    """Begin a request of its own story."""
+    draft = Draft(method, path, [])
+    task = asyncio.create_task(case.exchange(draft, Story(method, path.decode(), case.clock.monotonic())))
+    await settle()
+    return task
+
+
+async def test_a_first_refusal_holds_its_own_request_only() -> None:
+    case = Case(limited(Retry_After="5"), clock=FakeClock())
+    first = await start(case)
+    others = [await start(case, b"/x?y"), await start(case, b"/y"), await start(case, method="POST")]
+    assert [task.done() for task in (first, *others)] == [False, True, True, True]
+    await case.clock.advance(5)
+    assert (await first).status_code == 200
+    assert case.sent == 5
+
+
+async def test_after_a_second_one_all_of_that_path_wait_and_leave_paced() -> None:
+    case = Case(*[limited(Retry_After="5")] * 2, clock=FakeClock())
+    tasks = [await start(case), await start(case, b"/x?2")]
+    assert case.sent == 2
+    tasks += [await start(case, b"/x?%d" % number) for number in range(3, 6)]
+    assert case.sent == 2
+    assert (await start(case, b"/y")).done()
+    await case.clock.advance(4.9)
+    assert case.sent == 3
+    await case.clock.advance(0.1)
+    assert case.sent == 4
+    await case.clock.advance(2)
+    assert {(await task).status_code for task in tasks} == {200}
+    assert case.sent == 8
+
+
+async def test_after_one_of_another_path_the_route_waits() -> None:
+    case = Case(*[limited(403, X_RateLimit_Remaining="0", X_RateLimit_Reset="5")] * 2, clock=FakeClock())
+    tasks = [await start(case, b"/search"), await start(case, b"/graphql")]
+    tasks.append(await start(case, b"/user"))
+    assert case.sent == 2
+    await case.clock.advance(6)
+    assert {(await task).status_code for task in tasks} == {200}
+
+
+async def test_the_replay_of_a_request_is_no_second_one() -> None:
+    case = Case(*[limited(Retry_After="5")] * 3, clock=FakeClock())
+    first = await start(case)
+    await case.clock.advance(5)
+    assert case.sent == 2
+    assert (await start(case)).done() is False  # the second request: refused, so that the gate closes
+    assert case.sent == 3
+    assert (await start(case)).done() is False
+    assert case.sent == 3
+    await case.clock.advance(6)
+    assert (await first).status_code == 200
+
+
+async def test_of_one_that_is_refused_for_ever_the_others_see_nothing() -> None:
+    case = Case(limited(Retry_After="5"), clock=FakeClock())
+    first = await start(case)
+    for _ in range(3):
+        await case.clock.advance(2.5)
+        assert (await start(case, b"/other")).done()
+        case.script.steps = [limited(Retry_After="5")]
+        await case.clock.advance(2.5)
+    assert (await first).status_code == 429
+
+
+async def test_a_429_without_a_time_delays_its_own_request_only() -> None:
+    case = Case(*[limited()] * 8, clock=FakeClock())
+    refused = [await start(case), await start(case)]
+    case.script.steps = []
+    assert (await start(case)).done()
+    assert case.exchange.gates.is_open
+    await case.clock.advance(1)
+    assert {(await task).status_code for task in refused} == {200}
+
+
+async def test_times_longer_than_max_wait_are_handed_on_and_their_requests_pass_one_at_a_time() -> None:
+    case = Case(*[limited(Retry_After="3600")] * 2, clock=FakeClock())
+    case.script.delay = asyncio.Event()
+    case.script.delay.set()
+    assert [(await (await start(case))).status_code for _ in range(2)] == [429, 429]
+    case.script.delay.clear()
+    case.script.steps = [limited(Retry_After="3600")]
+    waiting = [await start(case) for _ in range(5)]
+    other = await start(case, b"/y")
+    assert case.sent == 2 + 2
+    case.script.delay.set()
+    await case.clock.advance(1)
+    assert [(await task).status_code for task in waiting] == [429, 200, 200, 200, 200]
+    assert (await other).status_code == 200
+    assert case.exchange.gates.is_open
+    assert all(task.exception() is None for task in waiting)
+
+
+async def test_one_that_fails_at_its_turn_passes_the_turn_on() -> None:
+    case = Case(*[limited(Retry_After="3600")] * 2, clock=FakeClock())
+    for _ in range(2):
+        await (await start(case))
+    case.script.steps = [TlsCertificateError(), 200]
+    with pytest.raises(TlsCertificateError):
+        await (await start(case))
+    assert not case.exchange.gates.is_open
+    assert (await (await start(case))).status_code == 200
+    assert case.exchange.gates.is_open
+
+
+async def test_with_the_gate_off_every_request_waits_for_itself() -> None:
+    case = Case(*[limited(Retry_After="5")] * 3, clock=FakeClock(), gate="off")
+    refused = [await start(case) for _ in range(3)]
+    assert (await start(case)).done()
+    await case.clock.advance(5)
+    assert {(await task).status_code for task in refused} == {200}
+    assert case.exchange.gates.is_open
+
+
+async def test_the_age_of_a_request_is_what_has_passed_since_its_head() -> None:
+    case = Case(clock=FakeClock())
+    await case.clock.advance(7)
+    assert case.exchange.age(Story("GET", "/", 2.0)) == pytest.approx(5)

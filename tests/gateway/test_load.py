@@ -75,10 +75,14 @@ class Api(httpx.AsyncBaseTransport):
     def __init__(self, say: Say) -> None:
         self.say = say
         self.times: list[float] = []
+        self.at_work = self.most_at_work = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.times.append(asyncio.get_running_loop().time())
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
         await asyncio.sleep(LATENCY)
+        self.at_work -= 1
         said = self.say()
         if isinstance(said, UpstreamError):
             raise said
@@ -91,11 +95,13 @@ class Town:
     Attributes:
         asked: when they asked.
         seen: the statuses that they saw.
+        paths: of how many paths they choose one.
 
     """
 
-    def __init__(self, say: Say, seed: int = 1, **retry: Any) -> None:
+    def __init__(self, say: Say, seed: int = 1, paths: int = 1, **retry: Any) -> None:
         self.api = Api(say)
+        self.paths = paths
         self.random = Random(seed)
         self.asked: list[float] = []
         self.seen: list[int] = []
@@ -110,8 +116,9 @@ class Town:
     async def ask(self) -> None:
         now = asyncio.get_running_loop().time()
         self.asked.append(now)
+        target = b"/%d" % self.random.randrange(self.paths) if self.paths > 1 else b"/"
         try:
-            response = await self.exchange(Draft("GET", b"/", []), Story("GET", "/", now))
+            response = await self.exchange(Draft("GET", target, []), Story("GET", "/", now))
             await response.aclose()
             self.seen.append(response.status_code)
         except ProxyError as failure:
@@ -210,11 +217,105 @@ def pauses(times: list[float]) -> list[float]:
 
 def test_one_that_says_when_is_asked_no_earlier_and_then_by_one() -> None:
     async def scenario() -> None:
-        town = Town(lambda: answer(503, [(b"Retry-After", b"2")]))
+        town = Town(lambda: answer(503, [(b"Retry-After", b"2")]), gate="route")
         await town.live(50, 60, 1.0)
         assert set(town.seen) == {503, 429}
         assert min(pauses(town.api.times)) >= 2
         assert town.share < 0.5
+
+    run(scenario())
+
+
+def test_in_auto_it_is_asked_by_two_before_the_others_wait() -> None:
+    async def scenario() -> None:
+        town = Town(lambda: answer(503, [(b"Retry-After", b"2")]))
+        await town.live(50, 60, 1.0)
+        assert set(town.seen) == {503, 429}
+        later = [time for time in town.api.times if time >= 2]
+        assert all(sum(start <= time < start + 2 for time in later) <= 4 for start in later)
+        assert town.share < 1
+
+    run(scenario())
+
+
+# -- an API that has a limit -----------------------------------------------------------------------------
+
+
+class Limit:
+    """Serves so many requests in each window of so many seconds, and says how long the others have to wait."""
+
+    def __init__(self, requests: int, window: float) -> None:
+        self._most = requests
+        self._window = window
+        self._begin = 0.0
+        self._used = 0
+        self.refused = 0
+
+    def __call__(self) -> httpx.Response:
+        now = asyncio.get_running_loop().time()
+        begin = now // self._window * self._window
+        if begin != self._begin:
+            self._begin, self._used = begin, 0
+        self._used += 1
+        if self._used <= self._most:
+            return answer(200)
+        self.refused += 1
+        return answer(429, [(b"Retry-After", b"%d" % math.ceil(begin + self._window - now))])
+
+
+def refusals(gate: str, clients: int, requests: int, paths: int) -> float:
+    """How often an API refuses a request in a window of 10 s."""
+    limit = Limit(requests, 10)
+
+    async def scenario() -> None:
+        town = Town(limit, paths=paths, gate=gate)
+        await town.live(clients, 200, 0.1)
+        assert town.seen.count(200) >= 0.95 * 20 * requests  # what it serves at most
+        await town.exchange.aclose()
+
+    run(scenario())
+    return limit.refused / 20
+
+
+@pytest.mark.parametrize(("clients", "requests", "paths"), [(100, 50, 1), (100, 50, 1000), (200, 10, 1)])
+def test_a_limit_is_hardly_run_against_in_auto(clients: int, requests: int, paths: int) -> None:
+    route, auto, off = (refusals(gate, clients, requests, paths) for gate in ("route", "auto", "off"))
+    assert route <= 4
+    assert auto <= 6
+    assert auto < off / 10
+
+
+def test_one_that_refuses_for_long_is_asked_by_one_at_a_time() -> None:
+    async def scenario() -> None:
+        limit = Limit(20, 1000)
+        town = Town(limit)
+        await town.live(1, 5, 0.1)
+        await town.live(50, 5, 0.1)
+        town.api.most_at_work = 0
+        await town.live(50, 60, 0.1)
+        assert town.api.most_at_work == 1
+        assert town.seen.count(200) == 20
+        assert set(town.seen) == {200, 429}
+        await asyncio.sleep(1000)
+        assert town.exchange.gates.is_open
+        limit.refused = 0
+        await town.live(10, 1, 1.0)
+        assert limit.refused == 0
+
+    run(scenario())
+
+
+def test_a_resource_that_is_refused_without_a_time_delays_no_other_request() -> None:
+    async def scenario() -> None:
+        refusing, serving = Town(lambda: answer(429)), Town(lambda: answer(200))
+        serving.exchange.gates = refusing.exchange.gates
+        begin = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refusing.live(20, 30, 0.1))
+            tasks.create_task(serving.live(1, 30, 0.0))
+        assert set(refusing.seen) == {429}
+        assert serving.seen == [200] * len(serving.seen)
+        assert len(serving.seen) >= (asyncio.get_running_loop().time() - begin - 10) / LATENCY
 
     run(scenario())
 
@@ -254,7 +355,9 @@ def test_what_failed_at_once_does_not_come_back_at_once() -> None:
 
 def test_who_waited_at_a_429_does_not_come_back_at_once() -> None:
     async def scenario() -> None:
-        town = Town(lambda: answer(200) if town.api.times[-1] >= 5 else answer(429, [(b"Retry-After", b"5")]))
+        town = Town(
+            lambda: answer(200) if town.api.times[-1] >= 5 else answer(429, [(b"Retry-After", b"5")]), gate="route"
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(town.ask())
             await asyncio.sleep(1)

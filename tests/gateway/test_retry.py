@@ -67,7 +67,9 @@ def test_methods_are_the_configurations() -> None:
         (OutgoingProxyError(sent=True), False, True),
         (ConnectionTerminated(), True, True),
         (ConnectionTerminated(sent=True), False, True),
-        (ReadTimeout(sent=True), False, True),
+        (ReadTimeout(), True, True),
+        (ReadTimeout(sent=True), False, False),  # it may still be at work
+        (ReadTimeout(sent=True, begun=True), False, False),
         (WriteTimeout(sent=True), False, True),
         (ResponseIncomplete(sent=True, begun=True), False, True),
         (UpstreamProtocolError(sent=True), False, False),
@@ -76,8 +78,13 @@ def test_methods_are_the_configurations() -> None:
     ],
 )
 def test_which_failures_may_be_repeated(failure: UpstreamError, *, any_method: bool, idempotent: bool) -> None:
-    assert after_failure(failure, repeatable=False) is any_method
-    assert after_failure(failure, repeatable=True) is idempotent
+    assert after_failure(failure, repeatable=False, read_timeout=False) is any_method
+    assert after_failure(failure, repeatable=True, read_timeout=False) is idempotent
+
+
+def test_a_read_timeout_may_be_repeated_where_that_is_configured() -> None:
+    assert after_failure(ReadTimeout(sent=True), repeatable=True, read_timeout=True)
+    assert not after_failure(ReadTimeout(sent=True), repeatable=False, read_timeout=True)
 
 
 @given(st.integers(1, 10_000), st.integers())
@@ -149,6 +156,7 @@ def test_the_settings_defaults() -> None:
     settings = RetrySettings()
     assert (settings.attempts, settings.max_wait, settings.backoff, settings.budget) == (4, 30.0, 0.5, 0.2)
     assert settings.statuses == (502, 503, 504)
+    assert (settings.gate, settings.read_timeout) == ("auto", False)
 
 
 def test_lists_may_stand_in_one_variable() -> None:
@@ -170,6 +178,8 @@ def test_lists_may_stand_in_one_variable() -> None:
         {"methods": ["GET\n"]},
         {"methods": [""]},
         {"budget": 1.1},
+        {"gate": "path"},
+        {"read_timeout": "70s"},
         {"budget": -0.1},
         {"unknown": 1},
     ],

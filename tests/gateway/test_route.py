@@ -12,9 +12,10 @@ import pytest
 
 from proxy import environment
 from proxy.credentials import AUTHORIZATION, Scheme
-from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, NoRoute, ReadTimeout
+from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, NoRoute, ReadTimeout, TurnTimeout
 from proxy.gateway import Answer, Entrance, Inbound, Story
 from proxy.gateway.exchange import Exchange
+from proxy.gateway.gates import ROUTE
 from proxy.gateway.guard import Guard
 from proxy.gateway.headers import read
 from proxy.gateway.retry import RetrySettings
@@ -22,7 +23,7 @@ from proxy.gateway.route import Route
 from proxy.gateway.settings import RouteSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
-from tests.doubles import HurriedClock, Pieces, Script, answer, settle
+from tests.doubles import FakeClock, HurriedClock, Pieces, Script, answer, settle
 
 
 class Signing(Scheme):
@@ -35,12 +36,20 @@ class Signing(Scheme):
 class Case:
     """A route over a script."""
 
-    def __init__(self, *steps: Any, auth: Scheme | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *steps: Any,
+        auth: Scheme | None = None,
+        clock: FakeClock | None = None,
+        attempts: int = 1,
+        **settings: Any,
+    ) -> None:
         self.script = Script(*steps)
         self.settings = RouteSettings.model_validate({"upstream": "https://api.test/v1", **settings})
         upstream = Upstream(self.settings.upstream, self.script, Script())
         self.scheme = auth or Signing()
-        exchange = Exchange(upstream, self.scheme, RetrySettings(attempts=1), clock=HurriedClock(), random=Random(1))
+        retry = RetrySettings(attempts=attempts)
+        exchange = Exchange(upstream, self.scheme, retry, clock=clock or HurriedClock(), random=Random(1))
         self.route = Route("api", self.settings, exchange, self.scheme, self.settings.limits, self.settings.timeout)
         self.story = Story("GET", "/", 0.0)
 
@@ -409,14 +418,104 @@ async def test_a_failure_gives_the_slot_back() -> None:
     assert (await case.send()).status == 200
 
 
-async def test_total_ends_what_takes_too_long() -> None:
-    class Hanging(Scheme):
-        async def apply(self, request: httpx.Request) -> None:
-            await asyncio.Event().wait()
+class Hanging(Scheme):
+    async def apply(self, request: httpx.Request) -> None:
+        await asyncio.Event().wait()
 
+
+async def test_total_ends_what_takes_too_long() -> None:
     case = Case(auth=Hanging(), timeout={"total": "10ms"})
+    with pytest.raises(ReadTimeout, match=r"did not come within timeout\.total"):
+        await case.send()
+
+
+async def test_total_counts_from_the_head_s_arrival() -> None:
+    clock = FakeClock()
+    case = Case(auth=Hanging(), clock=clock, timeout={"total": 60})
+    await clock.advance(59.9)
+    began = asyncio.get_running_loop().time()
     with pytest.raises(ReadTimeout):
         await case.send()
+    assert asyncio.get_running_loop().time() - began < 10
+
+
+async def test_total_covers_the_wait_for_a_turn_and_says_so() -> None:
+    case = Case(200, 200, 200, timeout={"total": 0.1}, limits={"concurrency": 1})
+    first = await case.send()
+    with pytest.raises(TurnTimeout, match=r"waited for its turn: limits\.concurrency requests") as caught:
+        await case.send()
+    assert (caught.value.status, caught.value.error) == (504, "http_response_timeout")
+    await first.aclose()
+    assert (await case.send()).status == 200
+    assert len(case.script.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        (answer(429, [(b"Retry-After", b"20")]), "because the API asked to"),
+        (answer(503), "to be repeated"),
+    ],
+)
+async def test_total_covers_what_is_waited_out_before_the_next_attempt(response: httpx.Response, why: str) -> None:
+    case = Case(response, clock=FakeClock(), attempts=4, timeout={"total": 0.1}, limits={"concurrency": 1})
+    with pytest.raises(TurnTimeout, match=f"waited {why}"):
+        await case.send()
+    assert (await case.send()).status == 200
+
+
+async def test_total_covers_the_wait_at_a_gate() -> None:
+    case = Case(timeout={"total": 0.1}, clock=FakeClock())
+    case.route.exchange.gates.hold(ROUTE, 20)
+    with pytest.raises(TurnTimeout, match="waited because the API asked to"):
+        await case.send()
+    assert case.script.requests == []
+    await case.route.aclose()
+
+
+async def test_total_covers_a_slow_upload() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.Event().wait()
+
+    case = Case(200, timeout={"total": 0.1})
+    inbound = Inbound(
+        "POST", b"/", read([(b"Host", b"localhost:8080")]), (1, 1), Entrance("127.0.0.1:8080", 8080), case.story
+    )
+    inbound.body = never
+    with pytest.raises(ReadTimeout):
+        await case.route(inbound, await Guard().admit(inbound))
+
+
+@pytest.mark.parametrize("first", [answer(429, [(b"Retry-After", b"20")]), answer(503)])
+async def test_one_that_waits_leaves_its_place_to_others(first: httpx.Response) -> None:
+    clock = FakeClock()
+    case = Case(first, clock=clock, attempts=2, limits={"concurrency": 1})
+    waiting = asyncio.create_task(case.send(b"/a"))
+    await settle()
+    other = await case.send(b"/b")
+    await clock.advance(20)
+    assert not waiting.done()  # the other one is under way
+    await other.aclose()
+    assert (await waiting).status == 200
+    slots = case.route._slots
+    assert slots is not None
+    assert slots.locked()
+    await (await waiting).aclose()
+    assert not slots.locked()
+
+
+async def test_one_that_leaves_while_it_waits_for_its_place_again_gives_all_back() -> None:
+    clock = FakeClock()
+    case = Case(answer(429, [(b"Retry-After", b"20")]), clock=clock, attempts=2, limits={"concurrency": 1})
+    waiting = asyncio.create_task(case.send(b"/a"))
+    await settle()
+    other = await case.send(b"/b")
+    await clock.advance(20)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await other.aclose()
+    assert (await case.send(b"/c")).status == 200
 
 
 # -- settings --------------------------------------------------------------------------------------------

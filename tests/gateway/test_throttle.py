@@ -1,4 +1,4 @@
-"""The gate that a 429 closes."""
+"""A gate that a 429 closes."""
 
 from __future__ import annotations
 
@@ -257,19 +257,14 @@ async def test_closing_an_open_gate_for_good_does_nothing() -> None:
     await Gate(FakeClock()).aclose()
 
 
-# -- others who call the same API ------------------------------------------------------------------------
-
-
-async def test_what_the_api_asks_for_is_told_and_what_others_were_asked_is_kept_to(street: Street) -> None:
-    told: list[float] = []
-    street.gate.tell = told.append
-    street.gate.hold(2.0)
-    await street.comes("a")
-    assert street.order == ""
-    street.gate.close(5.0)
-    street.gate.close(0.0)
-    assert told == [5.0]
-    await street.clock.advance(4.0)
-    assert street.order == ""
-    await street.clock.advance(1.0)
-    assert street.order == "a"
+async def test_its_end_is_reported_each_time() -> None:
+    clock = FakeClock()
+    ends: list[float] = []
+    gate = Gate(clock, lambda: ends.append(clock.monotonic()))
+    for _ in range(2):
+        gate.close(1)
+        await clock.advance(1)
+    gate.close(5)
+    await settle()
+    await gate.aclose()
+    assert ends == [1.0, 2.0, 2.0]

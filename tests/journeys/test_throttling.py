@@ -23,6 +23,9 @@ def date(seconds: float) -> str:
     return format_datetime(datetime.fromtimestamp(START + seconds, UTC), usegmt=True)
 
 
+TOGETHER = {"gate": "route"}
+
+
 def throttled(*fields: str, status: int = 429) -> bytes:
     return answer(status, b"slow down", "X-Theirs: yes", *fields)
 
@@ -41,6 +44,17 @@ def post(*lines: str, body: bytes = b"hello") -> bytes:
         (["Retry-After: 2"], 2.0),
         (["Retry-After:   2  "], 2.0),
         (["Retry-After: 0"], 0.0),
+        (["Retry-After: 2, 2"], 2.0),
+        (["Retry-After: 2, 3.5"], 3.5),
+        ([f"Retry-After: {date(3)}, {date(4)}"], 4.0),
+        (["retry-after-ms: 1500"], 1.5),
+        (["Retry-After: 2", "retry-after-ms: 1500"], 2.0),
+        (['RateLimit: "default";r=0;t=3'], 3.0),
+        (['RateLimit: "burst";r=0;t=2, "daily";r=900;t=80000'], 2.0),
+        (["RateLimit: limit=10, remaining=0, reset=4"], 4.0),
+        (["X-RateLimit-Reset-After: 0.5"], 0.5),
+        (["X-RateLimit-Reset: " + datetime.fromtimestamp(START + 6, UTC).isoformat()], 6.0),
+        (["X-RateLimit-Reset: " + datetime.fromtimestamp(START + 6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")], 6.0),
         (["Retry-After: 1.5"], 1.5),
         ([f"Retry-After: {date(3)}"], 3.0),
         ([f"Retry-After: {date(-100)}"], 0.0),
@@ -85,7 +99,7 @@ async def test_a_429_that_breaks_off_is_waited_out_all_the_same(build: Build) ->
 @pytest.mark.parametrize("value", ["31", "99999999999999999999", "100000", date(10_000)])
 async def test_longer_than_max_wait_is_handed_on_untouched(build: Build, value: str) -> None:
     clock = FakeClock()
-    house = await build(throttled(f"Retry-After: {value}"), clock=clock)
+    house = await build(throttled(f"Retry-After: {value}"), clock=clock, retry=TOGETHER)
     seen = await house.ask()
     assert (seen.status, seen.body, seen.get("X-Theirs")) == (429, b"slow down", b"yes")
     assert (seen.get("Retry-After"), seen.told) == (value.encode(), b"")
@@ -97,7 +111,7 @@ async def test_longer_than_max_wait_is_handed_on_untouched(build: Build, value: 
 
 async def test_a_gate_opens_when_its_time_is_over(build: Build) -> None:
     clock = FakeClock()
-    house = await build(throttled("Retry-After: 50"), clock=clock)
+    house = await build(throttled("Retry-After: 50"), clock=clock, retry=TOGETHER)
     assert (await house.ask()).status == 429
     await clock.advance(15)
     own = await house.ask()
@@ -140,7 +154,7 @@ async def test_a_small_wait_is_waited_for_real(build: Build) -> None:
 
 async def test_20_requests_are_held_back_and_leave_paced(build: Build) -> None:
     clock = FakeClock()
-    house = await build(throttled("Retry-After: 5"), clock=clock)
+    house = await build(throttled("Retry-After: 5"), clock=clock, retry=TOGETHER)
     asking = [asyncio.create_task(house.ask())]
     await house.api.came(lambda: clock.slept == [5])
     asking += [asyncio.create_task(house.ask()) for _ in range(19)]
@@ -167,7 +181,7 @@ async def test_20_requests_are_held_back_and_leave_paced(build: Build) -> None:
 
 async def test_who_waits_when_the_gate_is_closed_anew_for_too_long_is_told(build: Build) -> None:
     clock = FakeClock()
-    house = await build(throttled("Retry-After: 20"), throttled("Retry-After: 40"), clock=clock)
+    house = await build(throttled("Retry-After: 20"), throttled("Retry-After: 40"), clock=clock, retry=TOGETHER)
     first = asyncio.create_task(house.ask())
     await house.api.came(lambda: clock.slept == [20])
     second = asyncio.create_task(house.ask())
@@ -182,7 +196,7 @@ async def test_who_waits_when_the_gate_is_closed_anew_for_too_long_is_told(build
 
 async def test_who_leaves_while_it_waits_is_not_sent(build: Build) -> None:
     clock = FakeClock()
-    house = await build(throttled("Retry-After: 5"), clock=clock)
+    house = await build(throttled("Retry-After: 5"), clock=clock, retry=TOGETHER)
     first = asyncio.create_task(house.ask())
     await house.api.came(lambda: clock.slept == [5])
     client = await house.connect()
@@ -199,7 +213,7 @@ async def test_who_leaves_while_it_waits_is_not_sent(build: Build) -> None:
 
 async def test_other_routes_do_not_wait(start: Start) -> None:
     async with Api(throttled("Retry-After: 100")) as api:
-        routes = {name: {"prefix": f"/{name}", "upstream": api.url} for name in ("one", "other")}
+        routes = {name: {"prefix": f"/{name}", "upstream": api.url, "retry": TOGETHER} for name in ("one", "other")}
         house = House(await start({"routes": routes}, clock=FakeClock()))
         assert (await house.ask(HEAD.replace(b"/x", b"/one"))).status == 429
         assert (await house.ask(HEAD.replace(b"/x", b"/other"))).status == 200
@@ -344,11 +358,20 @@ async def test_an_api_that_comes_up_meanwhile_is_reached(lead: Build) -> None:
     assert [message.body for message in api.messages] == [b"hello"]
 
 
-async def test_a_read_that_timed_out_is_tried_again_only_if_the_method_allows_it(build: Build) -> None:
-    async def silent(_: object, line: object) -> None:
-        await asyncio.Event().wait()
+async def silent(_: object, line: object) -> None:
+    await asyncio.Event().wait()
 
-    house = await build(silent, OK, silent, timeout={"read": 0.15}, retry={"backoff": 0.01})
+
+async def test_a_read_that_timed_out_is_not_tried_again(build: Build) -> None:
+    house = await build(silent, silent, timeout={"read": 0.15}, retry={"backoff": 0.01})
+    for request_ in (HEAD, post("Idempotency-Key: a")):
+        seen = await house.ask(request_)
+        assert (seen.status, seen.error) == (504, "connection_read_timeout")
+    assert len(house.api.messages) == 2
+
+
+async def test_where_that_is_configured_it_is_if_the_method_allows_it(build: Build) -> None:
+    house = await build(silent, OK, silent, timeout={"read": 0.15}, retry={"backoff": 0.01, "read_timeout": True})
     assert (await house.ask()).status == 200
     seen = await house.ask(post(), "POST")
     assert (seen.status, seen.error) == (504, "connection_read_timeout")
