@@ -115,6 +115,12 @@ async def test_the_gate_closes_until_the_first_of_them_is_free() -> None:
     await rota.bench.exchange.aclose()
 
 
+async def test_when_all_rest_for_long_other_requests_are_sent_with_the_first_to_be_free() -> None:
+    rota = Rota(throttled(100), throttled(60), throttled(300))
+    assert [await rota(), await rota()] == [429, 200]
+    assert rota.used == "ABC" + "B"
+
+
 async def test_a_refusal_of_all_is_tried_once_for_each_request() -> None:
     rota = Rota(*[401] * 5, names="ab")
     assert [await rota() for _ in range(3)] == [401] * 3

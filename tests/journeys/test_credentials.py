@@ -209,7 +209,8 @@ async def test_when_all_are_throttled_the_last_answer_is_handed_on_and_the_first
     build: Build,
 ) -> None:
     clock = FakeClock()
-    house = await build(throttled(300), throttled(40), throttled(600), clock=clock, **taking_turns())
+    script = [throttled(300), throttled(40), throttled(600)]
+    house = await build(*script, clock=clock, retry={"gate": "route"}, **taking_turns())
     seen = await house.ask()
     assert (seen.status, seen.get("Retry-After"), seen.body) == (429, b"600", b"slow down")
     waits = await house.ask()
