@@ -6,6 +6,7 @@ given the parts that are right.
 
 from __future__ import annotations
 
+import codecs
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from proxy.values import split_words
 
 # These are written as secrets, since they may come from the same places, or name a file that holds one.
 _IDENTIFIERS = frozenset({"app_id", "client_id", "file", "installation_id", "key_file", "key_id", "username"})
+_MARKED = "begins with a byte order mark, which OpenSSL can't read; expected the PEM without it"
+
 
 
 def references(table: Table) -> Iterator[Mistake]:
@@ -35,7 +38,7 @@ def references(table: Table) -> Iterator[Mistake]:
         wanted += [(path, credential)] if isinstance(credential, str) else _members(path, credential)
     for path, member in wanted:
         if isinstance(member, str) and member not in known and member != "none":
-            right = nearest(member, known) if known else f'"none", or a table [credentials.{member}]'
+            right = nearest(member, known) if known else '"none", or a table [credentials.NAME]'
             yield Mistake(path, f"no such credential; right would be {right}")
 
 
@@ -125,13 +128,26 @@ def certificates(tables: Iterable[tuple[KeyPath, TlsSettings]]) -> Iterator[Mist
     for path, tls in tables:
         missing = [key for key in ("ca", "cert", "key") if not _exists(getattr(tls, key))]
         yield from (Mistake((*path, key), "there is no such file; right would be a PEM file") for key in missing)
+        marked = [key for key in ("ca", "cert", "key") if key not in missing and _is_marked(getattr(tls, key))]
+        yield from (Mistake((*path, key), _MARKED) for key in marked)
         if tls.key is not None and tls.cert is None:
             yield Mistake((*path, "key"), "is the key of no certificate; right would be cert, too")
-        elif not missing and tls != TlsSettings():
+        elif not missing and not marked and tls != TlsSettings():
             try:
                 context(tls)
             except ConfigError:
                 yield Mistake(path, "can't be used; right would be PEM files, and a key that belongs to cert")
+
+
+def _is_marked(file: Path | None) -> bool:
+    """Whether a file begins with a byte order mark: OpenSSL would skip the certificate behind it without a word."""
+    try:
+        if file is None:
+            return False
+        with file.open("rb") as opened:
+            return opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    except OSError:
+        return False  # what reads it next says why
 
 
 def _exists(file: Path | None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy import environment
+from proxy import encoding, environment
 from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 
@@ -121,8 +121,8 @@ def _read_dotenv() -> None:
         environment.read_dotenv()
     except OSError as failure:
         raise ConfigError(f".env: can't be read: {failure.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(".env: is not UTF-8 text") from None
+    except UnicodeDecodeError as failure:
+        raise ConfigError(f".env: {encoding.flaw(failure.object)}") from None
 
 
 def _file(path: Path | None) -> Layer:
@@ -142,11 +142,11 @@ def read(path: Path) -> Table:
 
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding=encoding.TEXT))
     except OSError as failure:
         raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    except UnicodeDecodeError as failure:
+        raise ConfigError(f"{path}: {encoding.flaw(failure.object)}") from None
     except tomllib.TOMLDecodeError as failure:
         raise ConfigError(f"{path}: is not TOML: {failure}") from None
     except (ValueError, RecursionError):
@@ -164,9 +164,11 @@ def _secret_files() -> dict[str, str]:
     for file in SECRETS_DIRECTORY.iterdir():
         if file.name.upper().startswith(PREFIX) and "__" in file.name:
             try:
-                found[file.name] = file.read_text(encoding="utf-8").rstrip()
-            except (OSError, UnicodeDecodeError):
-                raise ConfigError(f"{file}: can't be read as UTF-8 text") from None
+                found[file.name] = file.read_text(encoding=encoding.TEXT).rstrip()
+            except OSError as failure:
+                raise ConfigError(f"{file}: can't be read: {failure.strerror}") from None
+            except UnicodeDecodeError as failure:
+                raise ConfigError(f"{file}: {encoding.flaw(failure.object)}") from None
     return found
 
 

@@ -311,7 +311,7 @@ ONE = [
     (BASE + "[credentials]\nx = \"y\"", "credentials.x: is not a table; right would be keys and values"),
     ("credentials = 3\n" + BASE, "credentials: is not a table; right would be keys and values"),
     (BASE + 'credential = "nope"',
-     'routes.a.credential: no such credential; right would be "none", or a table [credentials.nope]'),
+     'routes.a.credential: no such credential; right would be "none", or a table [credentials.NAME]'),
     (BASE + 'credential = "gitub"\n[credentials.github]\ntype = "none"',
      "routes.a.credential: no such credential; right would be github"),
     (BASE + 'credential = { type = "fallback", credentials = "none, gitub" }\n[credentials.github]\ntype = "none"',
@@ -595,6 +595,14 @@ def test_files_that_are_no_certificates(told: Told, tmp_path: Path) -> None:
     assert told(f'{BASE}tls = {{ ca = "{pem}" }}') == [
         "routes.a.tls: can't be used; right would be PEM files, and a key that belongs to cert"
     ]
+    pem.write_text("nonsense", encoding="utf-8-sig")
+    assert told(f'{BASE}tls = {{ ca = "{pem}" }}') == [
+        "routes.a.tls.ca: begins with a byte order mark, which OpenSSL can't read; expected the PEM without it"
+    ]
+    assert told(f'{BASE}tls = {{ key = "{pem}" }}')[-1] == (
+        "routes.a.tls.key: is the key of no certificate; right would be cert, too"
+    )
+    pem.write_text("nonsense")
     assert told(f'{BASE}tls = {{ key = "{pem}" }}') == [
         "routes.a.tls.key: is the key of no certificate; right would be cert, too"
     ]

@@ -84,7 +84,7 @@ def test_the_environment_outdoes_dotenv(monkeypatch: pytest.MonkeyPatch) -> None
     assert merged(found) == {"a": {"b": "3", "c": "2"}}
 
 
-@pytest.mark.parametrize(("content", "text"), [(b"\xff", ".env: is not UTF-8 text")])
+@pytest.mark.parametrize(("content", "text"), [(b"\xff", ".env: is not UTF-8 text"), ("A=1".encode("utf-16"), ".env: is UTF-16 text; expected UTF-8")])
 def test_dotenv_that_is_no_text(content: bytes, text: str) -> None:
     Path(".env").write_bytes(content)
     with pytest.raises(ConfigError, match=text):
@@ -109,8 +109,10 @@ def test_only_files_that_name_a_key_are_read_from_the_secrets_directory(
     (tmp_path / "other").write_bytes(b"\xff")
     layer = gather(None, {}, use_file=False)[0]
     assert layer.table == {"credentials": {"a": {"token": "x"}}}
+    (tmp_path / "countersign_credentials__a__token").write_text("x\n", encoding="utf-8-sig")
+    assert gather(None, {}, use_file=False)[0].table == {"credentials": {"a": {"token": "x"}}}
     (tmp_path / "COUNTERSIGN_A__B").write_bytes(b"\xff")
-    with pytest.raises(ConfigError, match="COUNTERSIGN_A__B: can't be read as UTF-8 text"):
+    with pytest.raises(ConfigError, match="COUNTERSIGN_A__B: is not UTF-8 text"):
         gather(None, {}, use_file=False)
 
 
@@ -149,6 +151,22 @@ def test_dotenv_can_name_the_file() -> None:
     Path(".env").write_text("COUNTERSIGN_CONFIG=x.toml\n")
     Path("x.toml").write_text("a = 1")
     assert gather(None, {})[0].table == {"a": 1}
+
+
+def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("a = 'ä'", encoding="utf-8-sig")
+    assert read(path) == {"a": "ä"}
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"), [("utf-16", "x: is UTF-16 text; expected UTF-8"), ("latin-1", "x: is not UTF-8 text")]
+)
+def test_another_encoding_is_told(tmp_path: Path, codec: str, text: str) -> None:
+    path = tmp_path / "x"
+    path.write_text("a = 'ä'", encoding=codec)
+    with pytest.raises(ConfigError, match=text):
+        read(path)
 
 
 def test_what_is_no_toml_is_told_without_its_text(tmp_path: Path) -> None:

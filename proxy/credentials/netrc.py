@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from functools import cached_property
@@ -46,13 +48,16 @@ class Netrc(Credential):
         """
         text = await self.source.get()
         if self._read is None or self._read[0] != text:
-            self._read = text, self._parsed()
+            self._read = text, self._parsed(text)
         return self._read[1]
 
-    def _parsed(self) -> netrc:
+    def _parsed(self, text: str) -> netrc:
         try:
-            return netrc(str(self.file.expanduser()))
-        except (OSError, ValueError, NetrcParseError):
+            entries = netrc(os.devnull)
+            # The public way would read the file once more, and stumble over a byte order mark.
+            entries._parse(str(self.file), io.StringIO(text), False)  # type: ignore[attr-defined]  # not in its stubs
+            return entries
+        except (ValueError, NetrcParseError):
             pass  # raised outside: this exception may repeat a password
         raise SecretError(f"{self.source.where} is no .netrc; right would be: machine HOST login NAME password WORD")
 

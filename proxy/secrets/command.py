@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from proxy import encoding
 from proxy.errors import SecretError
 from proxy.process import ProgramError, run
 from proxy.secrets import Source
@@ -84,7 +85,7 @@ class Command(Source):
 
     def _text(self, output: bytes) -> str:
         try:
-            return output.decode().rstrip()
+            return output.decode(encoding.TEXT).rstrip()
         except UnicodeDecodeError:
             pass  # raised outside: this exception has the secret on it
-        raise SecretError(f"{self.where} printed something that is not UTF-8 text")
+        raise SecretError(f"{self.where} printed something that {encoding.flaw(output)}")

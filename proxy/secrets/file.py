@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import PrivateAttr
 
+from proxy import encoding
 from proxy.errors import SecretError
 from proxy.secrets import Source
 
@@ -62,7 +63,7 @@ class File(Source):
 
     def _text(self, content: bytes) -> str:
         try:
-            return content.decode("utf-8-sig").rstrip()
+            return content.decode(encoding.TEXT).rstrip()
         except UnicodeDecodeError:
             pass  # raised outside: this exception has the secret on it
-        raise SecretError(f"{self.where} is not UTF-8 text")
+        raise SecretError(f"{self.where} {encoding.flaw(content)}")

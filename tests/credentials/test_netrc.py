@@ -34,6 +34,12 @@ async def test_it_is_the_entry_of_the_upstreams_host(tmp_path: Path) -> None:
     assert await account(scheme) == "me:canary 2ä"
 
 
+async def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "netrc"
+    file.write_text("machine api.test login me password canary", encoding="utf-8-sig")
+    assert await account(build({"type": "netrc", "file": str(file)})) == "me:canary"
+
+
 async def test_or_else_the_default(tmp_path: Path) -> None:
     text = "machine other.test login x password y default login anon password canary"
     assert await account(build({"type": "netrc", "file": str(written(tmp_path, text))})) == "anon:canary"

@@ -141,3 +141,9 @@ async def test_one_that_is_cancelled_is_killed() -> None:
         await waiting
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_a_byte_order_mark_is_not_part_of_what_it_prints() -> None:
+    assert await Command(command=("printf", r"\357\273\277canary")).get() == "canary"
+    with pytest.raises(SecretError, match="printed something that is UTF-16 text; expected UTF-8"):
+        await Command(command=("printf", r"\377\376a\000")).get()

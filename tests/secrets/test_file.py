@@ -126,3 +126,12 @@ async def test_a_path_that_can_not_be_is_said(name: str) -> None:
 async def test_a_directory_is_no_secret(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match="can't be read: Is a directory"):
         await File(file=tmp_path).get()
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"), [("utf-16", "is UTF-16 text; expected UTF-8"), ("latin-1", "is not UTF-8 text")]
+)
+async def test_another_encoding_is_said(path: Path, codec: str, text: str) -> None:
+    write(path, "canary-ä".encode(codec))
+    with pytest.raises(SecretError, match=f"the file {path} {text}$"):
+        await File(file=path).get()
