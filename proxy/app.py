@@ -129,7 +129,7 @@ class App:
         self._shares = frozenset(shares)
         try:
             self._admin_token = await self._admin_token_of(self._settings)
-            await self._listen(places.bind(places.wanted(self._settings)) if listeners is None else listeners)
+            await self._listen(places.bind(self._settings, self.log.warning) if listeners is None else listeners)
         except BaseException:
             await self.aclose()
             raise
@@ -232,7 +232,7 @@ class App:
         opened: dict[Place, Listener] = {}
         try:
             settings = self._reread()
-            opened = places.bind(place for place in places.wanted(settings) if place not in self._listeners)
+            opened = places.bind(settings, self.log.warning, self._listeners)
             change = await self.stage(settings)
         except Exception as failure:  # noqa: BLE001  # whatever it was: who serves goes on, and heeds the next signal
             for listener in opened.values():
@@ -274,7 +274,7 @@ class App:
         self._now, self._settings = change.generation, settings
         self._store, self._setup = change.store, change.setup
         self._admin_token = change.admin_token
-        for place in self._listeners.keys() - set(places.wanted(settings)):
+        for place in self._listeners.keys() - set(places.wanted(settings, self._listeners | opened)):
             self._listeners.pop(place).close()
         self._server.forward = change.generation.gateway
         await self._listen(opened)

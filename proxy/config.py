@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from proxy import consistency, environment
@@ -85,6 +85,17 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     routes: dict[str, RouteSettings] = Field(default={}, min_length=1)
     credentials: dict[str, CredentialTable] = {}
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration file, None if there is none."""
+        return self._file
+
+    @property
+    def has_admin(self) -> bool:
+        """Whether ``server.admin`` was configured, and is not just the default."""
+        return "admin" in self.server.model_fields_set
 
     @classmethod
     def settings_customise_sources(
@@ -180,6 +191,7 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
     if mistakes:
         raise ConfigError("\n".join(_located(mistake, layers) for mistake in sorted(mistakes)))
     settings.withhold()
+    settings._file = layers[0].file
     return settings
 
 
@@ -225,7 +237,7 @@ def _inconsistent(settings: Settings, found: set[Mistake], table: Table, layers:
     """What no key can tell alone; what is wrong already is not judged again."""
     server, routes = settings.server, settings.routes
     secrets = [path for path, _ in settings.secrets()]
-    yield from consistency.overlaps(routes, server.listen, server.admin)
+    yield from consistency.overlaps(routes, server.listen, server.admin if settings.has_admin else "")
     yield from consistency.cycles(settings.credentials)
     yield from consistency.certificates(settings.certificates())
     yield from consistency.empty(secrets, table)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from proxy import runfile
 from proxy.cli import config_option, told
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import ADMIN, gather, merged
@@ -66,15 +67,18 @@ def _connection(address: str) -> http.client.HTTPConnection:
 def configured(config: Path | None) -> str:
     """Return where the admin listener is; `demo` and `run --to` have one without any file.
 
+    Where none is configured it may be on a free port, since the default one was taken.
     Only this one key is judged: a process that runs well is not ill because a file has been broken since.
 
     Raises:
         ConfigError: the configuration can't be read.
 
     """
-    table = merged(gather(config, {}, need_file=False))
-    server = table.get("server", {})
-    admin = server.get("admin", ADMIN) if isinstance(server, dict) else None
+    layers = gather(config, {}, need_file=False)
+    server = merged(layers).get("server", {})
+    if isinstance(server, dict) and "admin" not in server:
+        return runfile.read(layers[0].file) or ADMIN
+    admin = server.get("admin") if isinstance(server, dict) else None
     if not isinstance(admin, str):
         raise ConfigError('server.admin: is not an address; right would be "127.0.0.1:8081"')
     return admin

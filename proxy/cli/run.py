@@ -87,6 +87,14 @@ def settings_of_flags(
     return {"routes": {"default": {"prefix": "/", "upstream": to, "credential": credential}}}
 
 
+def settings_of_addresses(listen: tuple[str, ...], admin: str | None) -> Table:
+    """Return the configuration that ``--listen`` and ``--admin`` mean, as a file would have it."""
+    server: Table = {"listen": list(listen)} if listen else {}
+    if admin is not None:
+        server["admin"] = "" if admin == "none" else admin
+    return {"server": server} if server else {}
+
+
 def _pair(flag: str, text: str, separator: str) -> Table:
     name, found, secret = text.partition(separator)
     if not found:
@@ -102,6 +110,9 @@ def _pair(flag: str, text: str, separator: str) -> Table:
 @click.option("--header", "headers", metavar="'NAME: REF'", multiple=True, help="Add a key in a header field.")
 @click.option("--query", "queries", metavar="NAME=REF", multiple=True, help="Add a key in the query.")
 @click.option("--listen", multiple=True, metavar="ADDRESS", help="Listen here, in place of what is configured.")
+@click.option(
+    "--admin", metavar="ADDRESS", help='The admin listener, in place of the configured one; "" or none for none.'
+)
 @click.option("--log-format", "log_format", type=click.Choice(["auto", "human", "json"]), default="auto")
 @click.option("--access-log/--no-access-log", default=True, help="A line for each request.")
 @told
@@ -113,6 +124,7 @@ def command(
     headers: tuple[str, ...],
     queries: tuple[str, ...],
     listen: tuple[str, ...],
+    admin: str | None,
     log_format: Format,
     access_log: bool,
 ) -> None:
@@ -122,7 +134,7 @@ def command(
     keyring:SERVICE/USER or cmd:COMMAND.
     """
     require_parser()
-    overrides: Table = {"server": {"listen": list(listen)}} if listen else {}
+    overrides = settings_of_addresses(listen, admin)
     if to is not None:
         if config is not None:
             raise ConfigError("--to needs no file; right would be --config or --to, not both")

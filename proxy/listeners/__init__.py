@@ -25,6 +25,11 @@ AT_ONCE = 16  # clients that are accepted in a turn of the loop: until then nobo
 class ListenError(CountersignError):
     """An address can't be listened on."""
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, without what was expected."""
+        return str(self).partition(";")[0]
+
 
 class Listener(ABC):
     """An open address.

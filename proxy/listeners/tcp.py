@@ -18,7 +18,7 @@ from proxy.values import is_loopback
 _Where = tuple[Any, ...]  # Any: as the socket module has it, for IPv4 and IPv6
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.\-]+)):(\d{1,5})", re.ASCII)
 _REASONS = {
-    errno.EADDRINUSE: "is in use by another program; right would be another port, or 0 for any free one",
+    errno.EADDRINUSE: "is in use by another program, maybe another countersign; expected another port, or 0 for any free one",
     errno.EACCES: "wants privileges; right would be a port above 1023",
     errno.EADDRNOTAVAIL: "is not an address of this machine; right would be 127.0.0.1 or another one that is",
     errno.EAFNOSUPPORT: "is of a kind that this machine does not have; right would be 127.0.0.1",

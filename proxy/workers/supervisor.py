@@ -96,7 +96,7 @@ class Supervisor:
             CountersignError: an address can't be had, or a worker could not start.
 
         """
-        self._listeners = places.bind(places.wanted(self._settings), self._count)
+        self._listeners = places.bind(self._settings, self._log.warning, shares=self._count)
         # What is there now is there for good; the collector would only make the workers copy it.
         gc.collect()
         gc.freeze()
@@ -290,8 +290,7 @@ class Supervisor:
         try:
             forget_contexts()  # a certificate may have been renewed under the same name
             settings = self._reread()
-            new = [place for place in places.wanted(settings) if place not in self._listeners]
-            opened = places.bind(new, self._count)
+            opened = places.bind(settings, self._log.warning, self._listeners, self._count)
             now = self._clock.monotonic()
             self._reload = Reload(next(self._numbers), settings, opened, staying, now)
             self._reload.begin()
@@ -311,7 +310,8 @@ class Supervisor:
         self._reload = None
         if not reload.failure:
             self._settings = reload.settings
-            for place in self._listeners.keys() - set(places.wanted(self._settings)):
+            wanted = places.wanted(self._settings, self._listeners | reload.opened)
+            for place in self._listeners.keys() - set(wanted):
                 self._listeners.pop(place).close()
             self._listeners |= reload.opened
         self._tell_of_reload(reload.failure)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from proxy.app import App
-from proxy.cli.run import announce, reference, run_loop, settings_of_flags
+from proxy.cli.run import announce, reference, run_loop, settings_of_addresses, settings_of_flags
 from proxy.config import load
 from proxy.errors import ConfigError
 from tests.conftest import Start
@@ -208,7 +210,83 @@ def test_a_reload_takes_over_the_file(api: str, config: Callable[[str], str]) ->
 def test_an_address_in_use_ends_it_with_1(api: str, run: Run) -> None:
     found = run("run", "--to", api, "--listen", api.removeprefix("http://"))
     assert (found.code, found.out) == (1, "")
-    assert "is in use by another program; right would be another port" in found.err
+    assert "server.listen: 127.0.0.1:" in found.err
+    assert "is in use by another program, maybe another countersign; expected another port" in found.err
+    assert "--listen ADDRESS" in found.err
+
+
+@contextmanager
+def default_admin_is_taken() -> Iterator[None]:
+    """See that another program has the default address of the admin listener, whoever it is."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            sock.bind(("127.0.0.1", 8081))
+            sock.listen()
+        yield
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_admin_address_that_nobody_asked_for_stops_no_start(
+    api: str, config: Callable[[str], str], workers: str
+) -> None:
+    text = f'[server]\nlisten = ["127.0.0.1:0"]\nworkers = {workers}\n[tokens]\nstore = "memory"\n'
+    path = config(f'{text}[routes.a]\nupstream = "{api}"\n')
+    with default_admin_is_taken(), process("run", "--config", path, "--log-format", "json") as command:
+        assert "127.0.0.1:8081 is in use" in line_with(command.stderr, "the admin listener is on 127.0.0.1:")
+        page = line_with(command.stderr, "status page: ").split()[-1]
+        assert get(page.replace("/?", "/metrics?"))
+        with process("health", "--config", path) as health:
+            assert health.communicate(timeout=20) == ("ok\n", "")
+        assert health.returncode == 0
+        # A reload neither fails nor moves it.
+        command.send_signal(signal.SIGHUP)
+        line_with(command.stderr, '"reloaded"')
+        assert get(page.replace("/?", "/healthz?")) == b"ok\n"
+        # One that is configured and taken is refused.
+        config(text.replace("[tokens]", 'admin = "127.0.0.1:8081"\n[tokens]') + f'[routes.a]\nupstream = "{api}"\n')
+        command.send_signal(signal.SIGHUP)
+        assert "server.admin: 127.0.0.1:8081 is in use" in line_with(command.stderr, "the old configuration goes on")
+        command.terminate()
+        command.communicate(timeout=20)
+    assert command.returncode == 0
+
+
+def test_the_demo_starts_beside_another_one() -> None:
+    with default_admin_is_taken(), process("demo", "--listen", "127.0.0.1:0") as command:
+        line_with(command.stderr, "the admin listener is on 127.0.0.1:")
+        line_with(command.stdout, "Stop with Ctrl-C.")
+        command.terminate()
+        command.communicate(timeout=20)
+    assert command.returncode == 0
+
+
+def test_a_configured_admin_address_that_is_taken_is_named(api: str, run: Run) -> None:
+    address = api.removeprefix("http://")
+    found = run("run", "--to", api, "--listen", "127.0.0.1:0", "--admin", address)
+    assert (found.code, found.out) == (1, "")
+    assert f"server.admin: {address} is in use by another program, maybe another countersign" in found.err
+
+
+@pytest.mark.parametrize(
+    ("admin", "server"),
+    [(None, {}), ("", {"server": {"admin": ""}}), ("none", {"server": {"admin": ""}}),
+     ("[::1]:9", {"server": {"admin": "[::1]:9"}})],
+)  # fmt: skip
+def test_the_admin_listener_by_a_flag(admin: str | None, server: dict[str, Any]) -> None:
+    assert settings_of_addresses((), admin) == server
+    assert settings_of_addresses(("x",), admin) == {"server": {"listen": ["x"], **server.get("server", {})}}
+
+
+@pytest.mark.parametrize(("admin", "page"), [("127.0.0.1:0", True), ("none", False), ("", False)])
+def test_the_flag_sets_the_admin_listener(api: str, admin: str, page: bool) -> None:
+    with process("run", "--to", api, "--listen", "127.0.0.1:0", "--admin", admin) as command:
+        line_with(command.stderr, "-> http://127.0.0.1")
+        command.terminate()
+        assert command.stderr
+        said = command.stderr.read()
+        command.wait(timeout=20)
+    assert (command.returncode, "status page: " in said) == (0, page)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ async def test_a_host_that_nobody_knows(host: str) -> None:
 @pytest.mark.parametrize(
     ("code", "text"),
     [(errno.EACCES, "wants privileges; right would be a port above 1023"),
-     (errno.EADDRINUSE, "is in use by another program; right would be another port"),
+     (errno.EADDRINUSE, "is in use by another program, maybe another countersign; expected another port"),
      (errno.ENOBUFS, os.strerror(errno.ENOBUFS))],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["bind", "listen"])

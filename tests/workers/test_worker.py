@@ -15,7 +15,7 @@ import pytest
 from proxy import environment, places
 from proxy.admin import Common
 from proxy.config import Settings, load
-from proxy.listeners import Listener
+from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.places import PROXY, Place
 from proxy.report import Report
@@ -62,7 +62,7 @@ class Supervised:
     def __init__(self, first: Settings, *, is_first: bool = False) -> None:
         self.near, self._far = pair()
         self.lines = io.StringIO()
-        self.listeners: dict[Place, Listener] = places.bind(places.wanted(first), 2)
+        self.listeners: dict[Place, Listener] = places.bind(first, pytest.fail, shares=2)
         common = Common(0.0, ADMIN_TOKEN)
         assignment = Assignment(0, first, self.listeners, common, self._far, is_first)
         self._worker = Worker(assignment, Log(self.lines, "json"))
@@ -195,7 +195,7 @@ async def test_a_reload_is_staged_and_then_taken_over(worker: Supervised) -> Non
     await worker.begins()
     async with raw_server(ok) as port:
         other: Place = (PROXY, "localhost:0")
-        (bound,) = places.bind([other], 2).values()
+        bound = kind(other[1]).bind(other[1], 2)
         worker.near.send(Open(other), bound.sockets)
         changed = settings(
             f"http://127.0.0.1:{port}", listen=["127.0.0.1:0", "localhost:0"], admin_token={"env": "NAME"}
@@ -219,7 +219,7 @@ async def test_what_can_t_be_staged_is_told_and_given_up(worker: Supervised) -> 
     await worker.begins()
     for number, broken in enumerate((settings(admin_token={"env": "NOT_THERE"}), settings()), 1):
         other: Place = (PROXY, "localhost:0")
-        (bound,) = places.bind([other], 2).values()
+        bound = kind(other[1]).bind(other[1], 2)
         worker.near.send(Open(other), bound.sockets)
         worker.near.send(Stage(number, broken, {}))
         staged = await worker.hears()
