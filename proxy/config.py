@@ -241,9 +241,14 @@ def _inconsistent(settings: Settings, found: set[Mistake], table: Table, layers:
     yield from consistency.cycles(settings.credentials)
     yield from consistency.certificates(settings.certificates())
     yield from consistency.empty(secrets, table)
+    references = list(
+        consistency.texts([path for path, source in settings.secrets() if source.kind == "literal"], layers)
+    )
+    yield from references
+    others = [path for path in secrets if path not in {mistake.path for mistake in references}]
     for layer in layers:
         if layer.file is not None:
-            yield from consistency.readable(secrets, layer.file, layer.table)
+            yield from consistency.readable(others, layer.file, layer.table)
     wrong = {mistake.path[1] for mistake in found if mistake.path[:1] == ("server",) and len(mistake.path) > 1}
     if server.client_token is None and not server.trust_network and not wrong & {"client_token", "trust_network"}:
         listened: list[tuple[KeyPath, str]] = [(("server", "listen"), address) for address in server.listen]

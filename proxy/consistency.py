@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import codecs
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from proxy.credentials import Credential
 from proxy.errors import ConfigError
 from proxy.gateway.settings import RouteSettings
-from proxy.layers import KeyPath, Table
+from proxy.layers import KeyPath, Layer, Table
 from proxy.listeners import kind
 from proxy.mistakes import Mistake, nearest
+from proxy.secrets import literal, meant
 from proxy.transport.tls import TlsSettings, context
 from proxy.values import split_words
 
 # These are written as secrets, since they may come from the same places, or name a file that holds one.
 _IDENTIFIERS = frozenset({"app_id", "client_id", "file", "installation_id", "key_file", "key_id", "username"})
 _MARKED = "begins with a byte order mark, which OpenSSL can't read; expected the PEM without it"
-
 
 
 def references(table: Table) -> Iterator[Mistake]:
@@ -96,12 +96,25 @@ def exposed(listened: Iterable[tuple[KeyPath, str]], wants: str) -> Iterator[Mis
             yield Mistake(path, f"is beyond this machine; right would be 127.0.0.1, or {wants}")
 
 
+def texts(secrets: Iterable[KeyPath], layers: Sequence[Layer]) -> Iterator[Mistake]:
+    """Secrets that were meant to come from elsewhere, and would be sent as they are written in the strongest layer."""
+    for path in secrets:
+        found = ((_at(layer.table, path), layer) for layer in reversed(layers))
+        text, layer = next((each for each in found if each[0] is not None), (None, layers[0]))
+        right = meant(text, substituted=layer.is_written) if isinstance(text, str) else ""
+        if right:
+            yield Mistake(
+                path,
+                f'is a reference that is written as a text; expected {right}, or {{ literal = "…" }} for this text',
+            )
+
+
 def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[Mistake]:
     """A secret that others can read, since they can read the `file` that says `table`, is none."""
     if not file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         return
     for path in secrets:
-        if path[-1] not in _IDENTIFIERS and isinstance(_at(table, path), str):
+        if path[-1] not in _IDENTIFIERS and literal(_at(table, path)) is not None:
             yield Mistake(
                 path,
                 f"a secret stands in a file that others can read; right would be chmod 600 {file}, or {{ env = … }}",
@@ -111,7 +124,7 @@ def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[M
 def empty(secrets: Iterable[KeyPath], table: Table) -> Iterator[Mistake]:
     """Secrets that are empty, as those are which a variable that is not set was to fill."""
     for path in secrets:
-        if _at(table, path) == "":
+        if literal(_at(table, path)) == "":
             yield Mistake(path, "is empty; right would be a secret, or no such key")
 
 

@@ -19,6 +19,7 @@ from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 
 SECRETS_DIRECTORY = Path("/run/secrets")
+DOTENV = ".env"
 ADMIN = "127.0.0.1:8081"  # where the admin listener is by default
 # Of our own, but no keys: what names the file, and the example's name for the store's key.
 NO_KEYS = frozenset({"COUNTERSIGN_CONFIG", "COUNTERSIGN_STORE_KEY"})
@@ -43,6 +44,11 @@ class Layer:
     table: Table = field(repr=False)
     variables: Mapping[KeyPath, str] = field(default_factory=dict)
     file: Path | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it is a file that people write, who may expect ``$NAME`` to be replaced in it."""
+        return self.file is not None or self.name == DOTENV
 
     def depth(self, path: KeyPath) -> int:
         """How many keys of `path` it has."""
@@ -78,7 +84,7 @@ def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_f
     process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
     for name, label, variables in (
         (str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files()),
-        (".env", ".env: variable ", dotenv),
+        (DOTENV, ".env: variable ", dotenv),
         ("environment", "environment variable ", process),
     ):
         layers.append(_flat(name, label, variables, merged(layers)))

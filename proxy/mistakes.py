@@ -87,7 +87,8 @@ def _walk(loc: tuple[int | str, ...], schema: Schema) -> _Place:
     options, parent = _options(schema, schema), schema
     for part in loc:
         if len(options) > 1:  # where there is a choice, pydantic names the one that it took
-            options = [option for option in options if _is_named(option, part)]
+            named = [option for option in options if _is_named(option, part)]
+            options = [option for option in named if "properties" in option] if len(named) > 1 else named
             parent = options[0] if options else {}
             continue
         path.append(str(part))

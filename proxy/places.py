@@ -63,9 +63,7 @@ def bind(
     return opened
 
 
-def _bound(
-    place: Place, settings: Settings, warn: Callable[[str], None], shares: int
-) -> dict[Place, Listener]:
+def _bound(place: Place, settings: Settings, warn: Callable[[str], None], shares: int) -> dict[Place, Listener]:
     role, address = place
     try:
         # The admin listener has few clients, and any of the processes may respond to them.

@@ -625,6 +625,78 @@ def test_absurd_numbers_and_depths_are_mistakes(told: Told) -> None:
         assert text.partition(" ")[0] in told(text)[0] + told(text)[-1]
 
 
+# -- references that are written as texts ------------------------------------------------------------------
+
+FORMS = ("env:API_TOKEN", "$API_TOKEN", "${API_TOKEN}", "file:/x", "command:x", "keyring:a/b", "%API_TOKEN%")
+SECRET_KEYS = {
+    "server.client_token": '[server]\nclient_token = "SECRET"\n' + BASE,
+    "server.admin_token": '[server]\nadmin_token = "SECRET"\n' + BASE,
+    "tokens.key": '[tokens]\nkey = "SECRET"\n' + BASE,
+    "tokens.old_keys.0": '[tokens]\nkey = "x"\nold_keys = ["SECRET"]\n' + BASE,
+    "routes.a.credential.token": BASE + 'credential = { type = "bearer", token = "SECRET" }',
+    "routes.a.credential.username": BASE + 'credential = { type = "basic", username = "SECRET", password = "x" }',
+    "routes.a.credential.password": BASE + 'credential = { type = "basic", username = "x", password = "SECRET" }',
+    "credentials.k.value": BASE + '[credentials.k]\ntype = "api_key"\nname = "x"\nvalue = "SECRET"',
+    "credentials.h.secret": BASE
+    + '[credentials.h]\ntype = "hmac"\nsecret = "SECRET"\nstring_to_sign = "x"\nheaders = { X = "{signature}" }',
+    "credentials.o.client_secret": BASE + '[credentials.o]\ntype = "oauth2"\ngrant = "client_credentials"\n'
+    'token_url = "https://x/"\nclient_id = "i"\nclient_secret = "SECRET"',
+    "credentials.s.login.form.password": BASE
+    + '[credentials.s]\ntype = "session"\nlogin = { url = "https://x/", form = { password = "SECRET" } }',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("key", SECRET_KEYS)
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_reference_that_is_written_as_a_text_is_no_secret(told: Told, key: str, form: str, mode: int) -> None:
+    (text,) = told(SECRET_KEYS[key].replace("SECRET", form), mode)[-1:]
+    assert text.startswith(f"{key}: is a reference that is written as a text; expected {{ ")
+    assert ('{ env = "API_TOKEN" }' in text) == ("API_TOKEN" in form)
+    assert text.endswith('or { literal = "…" } for this text')
+
+
+@pytest.mark.parametrize("key", SECRET_KEYS)
+def test_a_table_makes_a_secret_of_it(write: Write, key: str) -> None:
+    found = load(write(SECRET_KEYS[key].replace('"SECRET"', '{ literal = "$API_TOKEN" }')))
+    assert ".".join(dict(found.secrets())[tuple(key.split("."))].where.split()) == "the.configuration"
+
+
+def test_such_a_table_is_a_secret_in_the_file_too(told: Told) -> None:
+    text = BASE + f'credential = {{ type = "bearer", token = {{ literal = "{CANARY}" }} }}'
+    assert "a secret stands in a file that others can read" in told(text, 0o644)[0]
+    assert told(BASE + 'credential = { type = "bearer", token = { literal = "" } }') == [
+        "routes.a.credential.token: is empty; right would be a secret, or no such key"
+    ]
+    (unknown,) = told(BASE + 'credential = { type = "bearer", token = { literal = "x", jsn = "a" } }')
+    assert unknown == "routes.a.credential.token.jsn: unknown key; right would be json"
+
+
+def test_a_secret_in_a_variable_may_begin_with_a_dollar(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(BASE + 'credential = { type = "bearer", token = "$OVERRIDDEN" }')
+    env(monkeypatch, ROUTES__A__CREDENTIAL__TOKEN="$ecret")
+    load(path)
+    env(monkeypatch, ROUTES__A__CREDENTIAL__TOKEN="env:API_TOKEN")
+    with pytest.raises(
+        ConfigError, match=r"TOKEN: routes.a.credential.token: is a reference .* \{ env = \"API_TOKEN\""
+    ):
+        load(path)
+    env(monkeypatch, ROUTES__A__CREDENTIAL__TOKEN='{"literal": "env:API_TOKEN"}')
+    load(path)
+
+
+def test_dotenv_is_not_expanded_and_says_so(write: Write) -> None:
+    path = write(BASE + 'credential = { type = "bearer", token = { env = "X" } }')
+    Path(".env").write_text("COUNTERSIGN_ROUTES__A__CREDENTIAL__TOKEN=${API_TOKEN}\n")
+    with pytest.raises(ConfigError, match=r"^\.env: variable .*: is a reference"):
+        load(path)
+
+
+def test_a_reference_in_place_of_a_store(told: Told) -> None:
+    (text,) = told('[tokens]\nstore = "env:REDIS_URL"\n' + BASE)
+    assert text == 'tokens.store: is not a token store; right would be { env = "REDIS_URL" }'
+
+
 # -- secrets don't show ------------------------------------------------------------------------------------
 
 

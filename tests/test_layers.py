@@ -84,7 +84,10 @@ def test_the_environment_outdoes_dotenv(monkeypatch: pytest.MonkeyPatch) -> None
     assert merged(found) == {"a": {"b": "3", "c": "2"}}
 
 
-@pytest.mark.parametrize(("content", "text"), [(b"\xff", ".env: is not UTF-8 text"), ("A=1".encode("utf-16"), ".env: is UTF-16 text; expected UTF-8")])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"\xff", ".env: is not UTF-8 text"), ("A=1".encode("utf-16"), ".env: is UTF-16 text; expected UTF-8")],
+)
 def test_dotenv_that_is_no_text(content: bytes, text: str) -> None:
     Path(".env").write_bytes(content)
     with pytest.raises(ConfigError, match=text):

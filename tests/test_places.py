@@ -155,5 +155,7 @@ def test_without_any_port_there_is_no_admin_listener(monkeypatch: pytest.MonkeyP
 
 def test_the_default_is_in_nobody_s_way() -> None:
     own = {"upstream": "https://x", "listen": "127.0.0.1:8081"}
-    load(overrides={"server": {"listen": ["127.0.0.1:8081"]}, "routes": {"a": {"upstream": "https://x"}}}, use_file=False)
+    load(
+        overrides={"server": {"listen": ["127.0.0.1:8081"]}, "routes": {"a": {"upstream": "https://x"}}}, use_file=False
+    )
     load(overrides={"routes": {"a": own}}, use_file=False)

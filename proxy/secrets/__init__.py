@@ -27,6 +27,7 @@ from pydantic import (
 
 from proxy import plugins
 from proxy.errors import SecretError
+from proxy.secrets._references import meant
 from proxy.values import Model
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -162,7 +163,13 @@ def kind_of(value: object) -> str | None:
 
 def is_secret_table(value: object) -> bool:
     """Whether a table is one of the ways to name a secret."""
-    return isinstance(value, dict) and kind_of(value) not in (None, "literal")
+    return isinstance(value, dict) and kind_of(value) is not None
+
+
+def literal(value: object) -> str | None:
+    """Return the secret that stands in the configuration itself, None if it comes from elsewhere."""
+    text = value.get("literal") if isinstance(value, dict) else value
+    return text if isinstance(text, str) else None
 
 
 def _digits(value: object) -> object:
@@ -252,6 +259,8 @@ __all__ = [
     "TextOrSecret",
     "is_secret_table",
     "kind_of",
+    "literal",
+    "meant",
     "parse_secret",
     "text_of_file",
 ]

@@ -1,10 +1,10 @@
-"""A secret that stands in the configuration itself."""
+"""A secret that stands in the configuration itself: a text, or a table for a text that looks like a reference."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import GetJsonSchemaHandler, SecretStr, model_validator
+from pydantic import Field, GetJsonSchemaHandler, SecretStr, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -12,16 +12,16 @@ from proxy.secrets import Source
 
 
 class Literal(Source):
-    """``token = "…"``; the file that holds it must not be readable by others."""
+    """``token = "…"`` or ``{ literal = "…" }``; the file that holds it must not be readable by others."""
 
     kind: ClassVar[str] = "literal"
     may_change: ClassVar[bool] = False
-    value: SecretStr
+    value: SecretStr = Field(alias="literal")
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: object) -> object:
-        return {"value": value} if isinstance(value, str) else value
+        return {"literal": value} if isinstance(value, str) else value
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -29,7 +29,13 @@ class Literal(Source):
         core_schema: CoreSchema,  # pydantic's signature
         handler: GetJsonSchemaHandler,
     ) -> JsonSchemaValue:
-        return {"type": "string"}
+        table = {
+            "type": "object",
+            "properties": {"literal": {"type": "string"}, "json": {"type": "string"}},
+            "required": ["literal"],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [{"type": "string"}, table]}
 
     @property
     def is_blank(self) -> bool:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, 
 
 from proxy.errors import ConfigError, SecretError, StoreError
 from proxy.mistakes import nearest
-from proxy.secrets import SOURCES, Secret, Source, kind_of
+from proxy.secrets import SOURCES, Secret, Source, kind_of, meant
 from proxy.stores import Setup, default_path, kind, kinds
 from proxy.values import Model
 
@@ -19,7 +19,7 @@ from proxy.values import Model
 def _checked(choice: str) -> str:
     store = kind(choice)
     if store is None:
-        raise ValueError(f"is not a token store; right would be {_right(choice)}")
+        raise ValueError(f"is not a token store; right would be {meant(choice, substituted=True) or _right(choice)}")
     store.check(choice)
     return choice
 

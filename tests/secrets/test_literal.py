@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from proxy.secrets import Secret, SecretText, Source
+from proxy.secrets import Secret, SecretText, Source, is_secret_table, literal
 from proxy.secrets.literal import Literal
 
 ADAPTER: TypeAdapter[Source] = TypeAdapter(Secret)
@@ -33,5 +33,22 @@ def test_one_of_several_lines_may_be_a_key() -> None:
         TypeAdapter(SecretText).validate_python("a\n\0b")
 
 
-def test_its_schema_is_a_string() -> None:
-    assert TypeAdapter(Literal).json_schema() == {"type": "string"}
+async def test_a_table_says_that_a_text_is_the_secret_whatever_it_looks_like() -> None:
+    assert await ADAPTER.validate_python({"literal": "$NAME"}).get() == "$NAME"
+    assert await ADAPTER.validate_python({"literal": '{"a": "x"}', "json": "a"}).get() == "x"
+    assert is_secret_table({"literal": "$NAME"})
+    with pytest.raises(ValueError, match="extra_forbidden"):
+        ADAPTER.validate_python({"literal": "x", "value": "y"})
+
+
+def test_its_schema_is_a_string_or_a_table() -> None:
+    text, table = TypeAdapter(Literal).json_schema()["anyOf"]
+    assert text == {"type": "string"}
+    assert table["required"] == ["literal"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("x", "x"), ({"literal": "x"}, "x"), ({"env": "x"}, None), ({"literal": 3}, None), (3, None)]
+)
+def test_what_stands_in_the_configuration_itself(value: object, text: str | None) -> None:
+    assert literal(value) == text
