@@ -24,7 +24,7 @@ from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.settings import Host, RouteSettings, TimeoutSettings
 from proxy.layers import ADMIN, KeyPath, Layer, Table, gather, merged
-from proxy.listeners import Address, kind
+from proxy.listeners import NOT_AN_ADDRESS, Address, kind
 from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source, is_secret_table
 from proxy.stores.settings import TokenSettings
@@ -38,7 +38,16 @@ def _origin(value: str) -> str:
     return value
 
 
-def _admin(value: str) -> str:
+def _addresses(value: object) -> object:
+    words = split_words(value)
+    if not isinstance(words, list | tuple):
+        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
+    return words
+
+
+def _admin(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
     if value:
         kind(value).check(value)
     return value
@@ -47,7 +56,7 @@ def _admin(value: str) -> str:
 # More would only be in each other's way; and sockets for all of them can be handed over at once.
 MOST_WORKERS = 128
 
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(split_words), Field(min_length=1)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), Field(min_length=1)]
 Hosts = Annotated[tuple[Host, ...], BeforeValidator(split_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_words)]
 
@@ -56,7 +65,7 @@ class ServerSettings(ConnectionSettings):
     """``[server]``."""
 
     listen: Addresses = ("127.0.0.1:8080",)
-    admin: Annotated[str, AfterValidator(_admin)] = ADMIN
+    admin: Annotated[str, BeforeValidator(_admin, json_schema_input_type=str)] = ADMIN
     workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     shutdown_grace: Duration = 8.0
     allowed_hosts: Hosts = ()

@@ -11,10 +11,11 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from proxy import encoding, environment
+from proxy import encoding, environment, tomllines
 from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 
@@ -28,7 +29,7 @@ Table = dict[str, Any]  # Any: TOML
 KeyPath = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layer:
     """One place where values come from.
 
@@ -37,6 +38,7 @@ class Layer:
         table: what it says, as a file would have it.
         variables: where each value stands in it, by key path, if values have names of their own there.
         file: the configuration file, if it is that.
+        text: of the file.
 
     """
 
@@ -44,11 +46,16 @@ class Layer:
     table: Table = field(repr=False)
     variables: Mapping[KeyPath, str] = field(default_factory=dict)
     file: Path | None = None
+    text: str = field(default="", repr=False)
 
     @property
     def is_written(self) -> bool:
         """Whether it is a file that people write, who may expect ``$NAME`` to be replaced in it."""
         return self.file is not None or self.name == DOTENV
+
+    @cached_property
+    def _lines(self) -> Mapping[KeyPath, int]:
+        return tomllines.lines(self.text)
 
     def depth(self, path: KeyPath) -> int:
         """How many keys of `path` it has."""
@@ -60,7 +67,14 @@ class Layer:
         return len(path)
 
     def place(self, path: KeyPath) -> str:
-        """Where in it a key stands, for users: in a variable of its own, or in one of a table around or in it."""
+        """Where in it a key stands, for users: in a variable of its own, or in one of a table around or in it.
+
+        In the file it is the line of the key, or of the table in which it is missing.
+        """
+        if self.file is not None:
+            prefixes = (path[:end] for end in range(len(path), 0, -1))
+            line = next((self._lines[prefix] for prefix in prefixes if prefix in self._lines), None)
+            return self.name if line is None else f"{self.name}:{line}"
         related = [own for own in self.variables if own[: len(path)] == path[: len(own)]]
         return self.variables[max(related, key=len)] if related and path else self.name
 
@@ -137,18 +151,20 @@ def _file(path: Path | None) -> Layer:
             "no configuration found: neither --config nor $COUNTERSIGN_CONFIG is given, and there is no "
             "./countersign.toml; right would be `countersign run --to URL`, `countersign demo` or a file"
         )
-    return Layer(str(path), read(path), file=path)
+    text, table = read(path)
+    return Layer(str(path), table, file=path, text=text)
 
 
-def read(path: Path) -> Table:
-    """Parse a TOML file.
+def read(path: Path) -> tuple[str, Table]:
+    """Return the text of a TOML file, and what it says.
 
     Raises:
         ConfigError: it is missing, unreadable or no TOML.
 
     """
     try:
-        return tomllib.loads(path.read_text(encoding=encoding.TEXT))
+        text = path.read_text(encoding=encoding.TEXT)
+        return text, tomllib.loads(text)
     except OSError as failure:
         raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
     except UnicodeDecodeError as failure:

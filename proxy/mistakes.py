@@ -1,6 +1,6 @@
 """Mistakes in a configuration, told such that they can be mended: key path, what is wrong, what would be right.
 
-Translates pydantic's errors; what was given is never repeated, since it could be a secret.
+Translates pydantic's errors; what was given is repeated only if it can't be a secret: a number or an address.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ _WHOLE = "is not a whole number; right would be digits"
 _NUMBER = "is not a number; right would be digits"
 _SWITCH = "is not a yes or no; right would be true or false"
 _LIST = "is not a list; right would be [ … ]"
+_MOST_KEYS = 6  # that are named where a table is expected
 
 _PLAIN = {
     "dict_type": _TABLE,
@@ -187,7 +188,46 @@ def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDeta
     if kind in _BOUNDS:
         text, key = _BOUNDS[kind]
         return Mistake(path, text.format(context[key]))
-    return Mistake(path, _PLAIN.get(kind) or _text(error, path))
+    text = _PLAIN.get(kind) or _text(error, path)
+    if text == _TABLE:
+        text = _table(place)
+    if text == _LIST and isinstance(error["input"], int) and _holds_numbers(place):
+        text = f"is not a list; expected [{error['input']}]"
+    return Mistake(path, text if kind not in _QUOTABLE else _with_given(error["input"], text))
+
+
+def _table(place: _Place) -> str:
+    keys = [key for option in place.options[:1] for key in option.get("properties", ())]
+    if not keys:
+        return _TABLE
+    if len(place.options) > 1:
+        return 'is not a table; expected { type = "…", … }'
+    return f"is not a table; expected one with {', '.join(keys[:_MOST_KEYS])}{', …' * (len(keys) > _MOST_KEYS)}"
+
+
+def _holds_numbers(place: _Place) -> bool:
+    return any(option.get("items", {}).get("type") in ("integer", "number") for option in place.options)
+
+
+_QUOTABLE = frozenset({*_PLAIN, "value_error"} - {"string_type"})  # a number in place of a text may be a secret
+_HARMLESS = re.compile(
+    r"\d{1,6}(?: ?[A-Za-z]{1,8})?|(?:[A-Za-z0-9.*-]{0,64}|\[[0-9A-Fa-f:.]{0,39}\]):\d{0,6}", re.ASCII
+)
+_LARGEST = 1_000_000
+
+
+def _with_given(value: object, text: str) -> str:
+    """Put what was given in front of what is wrong with it, if it can't be a secret."""
+    given = ""
+    if isinstance(value, bool):
+        given = str(value).lower()
+    elif isinstance(value, int | float) and abs(value) < _LARGEST:
+        given = str(value)
+    elif isinstance(value, str) and _HARMLESS.fullmatch(value):
+        given = f'"{value}"'
+    if given and text.startswith("is not "):
+        return f"{given} {text}"
+    return f"{given} is {text}" if given and text.startswith("not ") else text
 
 
 def _text(error: Any, path: tuple[str, ...]) -> str:  # Any: pydantic's ErrorDetails

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ from proxy.transport.tls import context
 
 CANARY = "c4n4ry-s3cr3t"
 BASE = '[routes.a]\nupstream = "https://api.example.com"\n'
+NO_ADDRESS = 'not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'
+NO_CREDENTIAL = (
+    'is neither a name nor a table; expected the NAME of a [credentials.NAME], or { type = "…", … }; '
+    'for several, a table of type "fallback" or "rotate" with credentials = ["a", "b"]'
+)
 
 Write = Callable[..., Path]
 
@@ -50,7 +56,7 @@ def told(write: Write) -> Callable[..., list[str]]:
             load(path)
         assert CANARY not in str(caught.value)
         found = str(caught.value).splitlines()
-        return [line.removeprefix(f"{path}: ") for line in found]
+        return [re.sub(rf"^{re.escape(str(path))}(:\d+)?: ", "", line) for line in found]
 
     return lines
 
@@ -231,11 +237,11 @@ def test_a_user_without_a_home_can_keep_tokens_in_memory(
 STORES = "one of file, keyring, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
-    ("routes = 3", "routes: is not a table; right would be keys and values"),
-    ("routes.a = 3", "routes.a: is not a table; right would be keys and values"),
+    ("routes = 3", "routes: 3 is not a table; right would be keys and values"),
+    ("routes.a = 3", "routes.a: 3 is not a table; expected one with prefix, host, listen, upstream, credential, strip_prefix, …"),
     ("[routes.a]", 'routes.a.upstream: is missing; right would be upstream = "https://api.example.com"'),
     ('[routes."a b"]', 'routes."a b".upstream: is missing; right would be upstream = "https://api.example.com"'),
-    ("routes.a.upstream = 3", 'routes.a.upstream: not a URL; right would be "https://api.example.com/base"'),
+    ("routes.a.upstream = 3", 'routes.a.upstream: 3 is not a URL; right would be "https://api.example.com/base"'),
     ('routes.a.upstream = "ftp://x"', ('routes.a.upstream: not an http or https URL; right would be '
      '"https://api.example.com/base"')),
     ('routes.a.upstream = "https://u:' + CANARY + '@x"',
@@ -247,12 +253,33 @@ ONE = [
     (BASE + "tls = { verify = false }", "routes.a: tls.verify = false also needs insecure = true"),
     (BASE + "tls = { verfy = false }", "routes.a.tls.verfy: unknown key; right would be verify"),
     (BASE + 'tls = { ca = "/nowhere" }', "routes.a.tls.ca: there is no such file; right would be a PEM file"),
-    (BASE + "credential = 3", "routes.a.credential: is not a table; right would be keys and values"),
+    (BASE + "credential = 3", f"routes.a.credential: {NO_CREDENTIAL}"),
+    (BASE + 'credential = ["a", "b"]', f"routes.a.credential: {NO_CREDENTIAL}"),
+    (BASE + "[server]\nlisten = 8080", f"server.listen: 8080 is {NO_ADDRESS}"),
+    (BASE + '[server]\nlisten = "8080"', f'server.listen.0: "8080" is {NO_ADDRESS}'),
+    (BASE + '[server]\nlisten = ":8080"', f'server.listen.0: ":8080" is {NO_ADDRESS}'),
+    (BASE + "[server]\nlisten = [8080]", f"server.listen.0: 8080 is {NO_ADDRESS}"),
+    (BASE + "[server]\nlisten = { port = 8080 }", f"server.listen: {NO_ADDRESS}"),
+    (BASE + f'[server]\nlisten = "{CANARY}"', f"server.listen.0: {NO_ADDRESS}"),
+    (BASE + "listen = 9001", f"routes.a.listen: 9001 is {NO_ADDRESS}"),
+    (BASE + "[server]\nadmin = 8081", f"server.admin: 8081 is {NO_ADDRESS}"),
+    (BASE + '[server]\nadmin = ":8081"', f'server.admin: ":8081" is {NO_ADDRESS}'),
+    (BASE + "retry = 3", "routes.a.retry: 3 is not a table; expected one with attempts, max_wait, backoff, statuses, methods, budget"),
+    (BASE + "retry = { statuses = 503 }", "routes.a.retry.statuses: 503 is not a list; expected [503]"),
+    (BASE + "tls = true", "routes.a.tls: true is not a table; expected one with ca, cert, key, verify"),
+    (BASE + '[timeout]\nread = "5 minutes"',
+     'timeout.read: "5 minutes" is not a duration; right would be "250ms", "30s", "5m" or plain seconds'),
+    (BASE + "[server]\nworkers = 1.5", "server.workers: 1.5 is not a whole number; right would be digits"),
+    (BASE + 'credential = { type = "basic", username = 123456, password = "x" }',
+     "routes.a.credential.username: not a secret; right would be a string or one of "
+     "{ command = … }, { env = … }, { file = … }, { keyring = … }"),
+    (BASE + "request_headers = { set = { X-Key = 123456 } }",
+     'routes.a.request_headers.set.X-Key: is not a text; right would be "…"'),
     (BASE + "prefix = 3", 'routes.a.prefix: is not a text; right would be "…"'),
     (BASE + 'prefix = "x"', 'routes.a.prefix: not a path prefix; right would be "/github"'),
     (BASE + 'cookies = "jar"', "routes.a.cookies: is not allowed; right would be one of pass, drop"),
     (BASE + 'rewrite = "json"', "routes.a.rewrite.0: is not allowed; right would be one of location, link, set-cookie"),
-    (BASE + "rewrite = 3", "routes.a.rewrite: is not a list; right would be [ … ]"),
+    (BASE + "rewrite = 3", "routes.a.rewrite: 3 is not a list; right would be [ … ]"),
     (BASE + "upstreem = 3", "routes.a.upstreem: unknown key; right would be upstream"),
     (BASE + "[routes.a.retry]\nattemps = 3", "routes.a.retry.attemps: unknown key; right would be attempts"),
     (BASE + "[routes.a.retry]\nattempts = 0", "routes.a.retry.attempts: is too small; right would be at least 1"),
@@ -263,7 +290,7 @@ ONE = [
     (BASE + '[timeout]\nread = "soon"',
      'timeout.read: not a duration; right would be "250ms", "30s", "5m" or plain seconds'),
     (BASE + "[timeout]\nread = -1",
-     'timeout.read: not a duration; right would be "250ms", "30s", "5m" or plain seconds'),
+     'timeout.read: -1 is not a duration; right would be "250ms", "30s", "5m" or plain seconds'),
     (BASE + '[limits]\nbody = "big"', 'limits.body: not a size; right would be "64KiB", "10MB" or plain bytes'),
     (BASE + "[server]\nlisen = 3", "server.lisen: unknown key; right would be listen"),
     (BASE + "[server]\nlisten = []", "server.listen: is empty; right would be at least one"),
@@ -274,7 +301,7 @@ ONE = [
      "server.trust_network: is not a yes or no; right would be true or false"),
     (BASE + '[server]\nadmin = "x"',
      'server.admin: not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'),
-    (BASE + "[server]\nadmin = 3", 'server.admin: is not a text; right would be "…"'),
+    (BASE + "[server]\nadmin = 3", f"server.admin: 3 is {NO_ADDRESS}"),
     (BASE + '[server]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]',
      "server.listen: names an address twice; right would be once"),
     (BASE + '[server]\nadmin = "127.0.0.1:8080"',
@@ -290,7 +317,7 @@ ONE = [
     (BASE + '[server]\nallowed_origins = ["*"]',
      'server.allowed_origins.0: not an origin; right would be "http://localhost:3000"'),
     (BASE + '[server]\nallowed_hosts = ["x.example.com:80"]',
-     'server.allowed_hosts.0: not a host name without a port; right would be "github.localhost"'),
+     'server.allowed_hosts.0: "x.example.com:80" is not a host name without a port; right would be "github.localhost"'),
     (BASE + '[server]\nclient_token = ""', "server.client_token: is empty; right would be a secret, or no such key"),
     (BASE + '[server]\nclient_token = { env = "X", jsn = "y" }',
      "server.client_token.jsn: unknown key; right would be json"),
@@ -305,11 +332,11 @@ ONE = [
     (BASE + '[tokens]\nold_keys = ["x"]', "tokens: old_keys only decrypt; right would be key, too"),
     (BASE + '[tokens]\nold_keys = [{ env = "X", jsn = "y" }]',
      "tokens.old_keys.0.jsn: unknown key; right would be json"),
-    (BASE + "[tokens]\npath = 3", 'tokens.path: is not a path; right would be "/…"'),
+    (BASE + "[tokens]\npath = 3", 'tokens.path: 3 is not a path; right would be "/…"'),
     ('[routes.a]\nupstream = "https://x"\n[routes.b]\nupstream = "https://y"\nprefix = "/"',
      "routes.b: matches the same requests as routes.a; right would be another prefix, host or listen"),
-    (BASE + "[credentials]\nx = \"y\"", "credentials.x: is not a table; right would be keys and values"),
-    ("credentials = 3\n" + BASE, "credentials: is not a table; right would be keys and values"),
+    (BASE + "[credentials]\nx = \"y\"", "credentials.x: is not a table; expected { type = \"…\", … }"),
+    ("credentials = 3\n" + BASE, "credentials: 3 is not a table; right would be keys and values"),
     (BASE + 'credential = "nope"',
      'routes.a.credential: no such credential; right would be "none", or a table [credentials.NAME]'),
     (BASE + 'credential = "gitub"\n[credentials.github]\ntype = "none"',
@@ -477,7 +504,7 @@ def test_mistakes_name_the_layer_that_they_stand_in(
     assert mistakes(path, {"server": {"listen": [CANARY]}}) == [
         f'{secrets}/countersign_limits__body: limits.body: not a size; right would be "64KiB", "10MB" or plain bytes',
         ".env: variable COUNTERSIGN_RETRY__ATTEMPTS: retry.attempts: is not a whole number; right would be digits",
-        f"{path}: routes.a.cookies: is not allowed; right would be one of pass, drop",
+        f"{path}:3: routes.a.cookies: is not allowed; right would be one of pass, drop",
         'environment: routes.b.upstream: is missing; right would be upstream = "https://api.example.com"',
         (
             'command line: server.listen.0: not an address; right would be "127.0.0.1:8080", "[::1]:8080" or '

@@ -159,7 +159,7 @@ def test_dotenv_can_name_the_file() -> None:
 def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("a = 'ä'", encoding="utf-8-sig")
-    assert read(path) == {"a": "ä"}
+    assert read(path) == ("a = 'ä'", {"a": "ä"})
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,13 @@ def test_whole_tables_replace_each_other() -> None:
     assert merged([below, above]) == {"x": {"y": 1, "w": 2}, "z": 3}
     assert merged([below, above], lambda table: isinstance(table, dict)) == {"x": {"w": 2}, "z": 3}
     assert below.table == {"x": {"y": 1}, "z": {"y": 1}}
+
+
+def test_a_mistake_in_the_file_is_on_a_line() -> None:
+    file = Path("x.toml")
+    file.write_text('# one\n[routes."a.b"]\nlisten = [\n  "x",\n  "y",\n]\n')
+    layer = gather(file, {})[0]
+    found = {path: layer.place(path) for path in [
+        ("routes", "a.b", "listen", "1"), ("routes", "a.b", "upstream"), ("routes", "a.b"), ("routes",), ("server",), ()
+    ]}  # fmt: skip
+    assert list(found.values()) == ["x.toml:5", "x.toml:2", "x.toml:2", "x.toml:2", "x.toml", "x.toml"]

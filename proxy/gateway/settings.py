@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from proxy.credentials import CredentialTable
+from proxy.credentials import Credential, CredentialTable
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.headers import RequestRules, ResponseRules
 from proxy.gateway.policy import Rule
@@ -87,13 +87,19 @@ def _outgoing_proxy(value: SecretStr) -> SecretStr:
     return value
 
 
-def _credential_kind(value: object) -> str:
-    return "name" if isinstance(value, str) else "table"
+def _credential_kind(value: object) -> str | None:
+    return "name" if isinstance(value, str) else "table" if isinstance(value, dict | Credential) else None
 
 
 Rules = Annotated[tuple[Rule, ...], BeforeValidator(split_words)]
 NamedCredential = Annotated[
-    Annotated[CredentialTable, Tag("table")] | Annotated[str, Tag("name")], Discriminator(_credential_kind)
+    Annotated[CredentialTable, Tag("table")] | Annotated[str, Tag("name")],
+    Discriminator(
+        _credential_kind,
+        custom_error_type="credential",
+        custom_error_message='is neither a name nor a table; expected the NAME of a [credentials.NAME], or { type = "…", … }; '
+        'for several, a table of type "fallback" or "rotate" with credentials = ["a", "b"]',
+    ),
 ]
 
 

@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from proxy import plugins
 from proxy.errors import CountersignError
 from proxy.gateway import Entrance
 
 Factory = Callable[[Entrance], Callable[[], asyncio.Protocol]]
+NOT_AN_ADDRESS = 'not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'
 BACKLOG = 4096  # the system may have a lower limit of its own
 AT_ONCE = 16  # clients that are accepted in a turn of the loop: until then nobody can count them
 
@@ -134,11 +135,17 @@ def kind(address: str) -> type[Listener]:
     return next(each for each in _kinds if each.accepts(address))
 
 
+def _text(address: object) -> object:
+    if not isinstance(address, str):
+        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
+    return address
+
+
 def _check(address: str) -> str:
     kind(address).check(address)
     return address
 
 
-Address = Annotated[str, AfterValidator(_check)]
+Address = Annotated[str, BeforeValidator(_text, json_schema_input_type=str), AfterValidator(_check)]
 
-__all__ = ["BACKLOG", "Address", "Factory", "ListenError", "Listener", "kind"]
+__all__ = ["BACKLOG", "NOT_AN_ADDRESS", "Address", "Factory", "ListenError", "Listener", "kind"]

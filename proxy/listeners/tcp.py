@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 from proxy.gateway import Entrance
-from proxy.listeners import AT_ONCE, BACKLOG, Listener, ListenError
+from proxy.listeners import AT_ONCE, BACKLOG, NOT_AN_ADDRESS, Listener, ListenError
 from proxy.values import is_loopback
 
 _Where = tuple[Any, ...]  # Any: as the socket module has it, for IPv4 and IPv6
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.\-]+)):(\d{1,5})", re.ASCII)
 _REASONS = {
-    errno.EADDRINUSE: "is in use by another program, maybe another countersign; expected another port, or 0 for any free one",
+    errno.EADDRINUSE: "is in use by another program, maybe another countersign; "
+    "expected another port, or 0 for any free one",
     errno.EACCES: "wants privileges; right would be a port above 1023",
     errno.EADDRNOTAVAIL: "is not an address of this machine; right would be 127.0.0.1 or another one that is",
     errno.EAFNOSUPPORT: "is of a kind that this machine does not have; right would be 127.0.0.1",
@@ -34,7 +35,7 @@ def split(address: str) -> tuple[str, int]:
     """
     match = _ADDRESS.fullmatch(address)
     if not match or int(match[3]) > 65535 or (match[1] and not _is_ipv6(match[1])):
-        raise ValueError('not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"')
+        raise ValueError(NOT_AN_ADDRESS)
     return match[1] or match[2], int(match[3])
 
 

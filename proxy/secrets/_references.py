@@ -1,4 +1,4 @@
-"""Texts that name a secret in the way of a shell, a command line or another program: written by mistake as the secret."""
+"""Texts that name a secret as a shell or a command line does: by mistake, where a secret itself is expected."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ def test_a_wrong_configuration_is_told_on_stderr_line_by_line(run: Run, command:
     found = run(*command, "--config", path)
     assert (found.code, found.out) == (2, "")
     assert found.err.splitlines() == [
-        f'error: {path}: routes.a.upstream: is missing; right would be upstream = "https://api.example.com"',
-        f"error: {path}: server.lisen: unknown key; right would be listen",
+        f'error: {path}:3: routes.a.upstream: is missing; right would be upstream = "https://api.example.com"',
+        f"error: {path}:2: server.lisen: unknown key; right would be listen",
     ]
 
 
