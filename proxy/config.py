@@ -23,7 +23,7 @@ from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.settings import Host, RouteSettings, TimeoutSettings
-from proxy.layers import ADMIN, KeyPath, Layer, Table, gather, merged
+from proxy.layers import ADMIN, KeyPath, Layer, Table, gather, merged, sources
 from proxy.listeners import NOT_AN_ADDRESS, Address, kind
 from proxy.mistakes import Mistake, explain, nearest
 from proxy.secrets import Secret, Source, is_secret_table
@@ -41,13 +41,13 @@ def _origin(value: str) -> str:
 def _addresses(value: object) -> object:
     words = split_words(value)
     if not isinstance(words, list | tuple):
-        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
+        raise ValueError(NOT_AN_ADDRESS)
     return words
 
 
 def _admin(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
+        raise ValueError(NOT_AN_ADDRESS)
     if value:
         kind(value).check(value)
     return value
@@ -95,11 +95,17 @@ class Settings(BaseSettings):
     routes: dict[str, RouteSettings] = Field(default={}, min_length=1)
     credentials: dict[str, CredentialTable] = {}
     _file: Path | None = PrivateAttr(default=None)
+    _sources: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path | None:
         """The configuration file, None if there is none."""
         return self._file
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files that it was read from, the weakest first: the configuration file, secrets, ``.env``."""
+        return self._sources
 
     @property
     def has_admin(self) -> bool:
@@ -200,7 +206,7 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
     if mistakes:
         raise ConfigError("\n".join(_located(mistake, layers) for mistake in sorted(mistakes)))
     settings.withhold()
-    settings._file = layers[0].file
+    settings._file, settings._sources = layers[0].file, tuple(sources(layers))
     return settings
 
 

@@ -7,6 +7,7 @@ given the parts that are right.
 from __future__ import annotations
 
 import codecs
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,7 +118,8 @@ def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[M
         if path[-1] not in _IDENTIFIERS and literal(_at(table, path)) is not None:
             yield Mistake(
                 path,
-                f"a secret stands in a file that others can read; right would be chmod 600 {file}, or {{ env = … }}",
+                "a secret stands in a file that others can read; right would be "
+                f"chmod 600 {shlex.quote(str(file))}, or {{ env = … }}",
             )
 
 

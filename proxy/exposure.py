@@ -6,6 +6,7 @@ Refused elsewhere are secrets in a configuration that others can read, and a tok
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +28,11 @@ def of_file(path: Path, *, secret: bool = False, named: bool = True) -> Iterator
         yield f"{path} belongs to another user, who may say in it what is sent where, and which programs are run"
     if not _is_reachable(path):
         return
+    quoted = shlex.quote(str(path))
     if found.st_mode & stat.S_IWOTH:
-        yield f"{path} can be changed by every user of this machine; right would be chmod o-w {path}"
+        yield f"{path} can be changed by every user of this machine; right would be chmod o-w {quoted}"
     elif secret and found.st_mode & stat.S_IROTH:
-        yield f"{path} can be read by every user of this machine; right would be chmod 600 {path}"
+        yield f"{path} can be read by every user of this machine; right would be chmod 600 {quoted}"
     yield from of_folder(path.absolute().parent)
 
 
@@ -40,7 +42,8 @@ def of_folder(path: Path) -> Iterator[str]:
         return
     mode = path.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        yield f"files in {path} can be exchanged by every user of this machine; right would be chmod o-w {path}"
+        quoted = shlex.quote(str(path))
+        yield f"files in {path} can be exchanged by every user of this machine; right would be chmod o-w {quoted}"
 
 
 def _is_reachable(path: Path) -> bool:

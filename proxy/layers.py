@@ -131,9 +131,26 @@ def find() -> Path | None:
     named = environment.variables.get("COUNTERSIGN_CONFIG")
     if named:
         return Path(named)
+    return next((Path(place) for place in _candidates() if os.path.isfile(place)), None)  # noqa: PTH113  # never raises
+
+
+def _candidates() -> tuple[str, ...]:
+    """Return where a file is looked for, in this order."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # does without a home
-    places = ("countersign.toml", f"{home}/countersign/countersign.toml", "/etc/countersign/countersign.toml")
-    return next((Path(place) for place in places if os.path.isfile(place)), None)  # noqa: PTH113  # never raises
+    return "countersign.toml", f"{home}/countersign/countersign.toml", "/etc/countersign/countersign.toml"
+
+
+def sources(layers: Iterable[Layer]) -> list[str]:
+    """Return the files that values come from, without what they hold."""
+    found: list[str] = []
+    for layer in layers:
+        if layer.file is not None:
+            found.append(str(layer.file.absolute()))
+        elif layer.name == str(SECRETS_DIRECTORY):
+            found += layer.variables.values()
+        elif layer.name == DOTENV and os.path.isfile(DOTENV):  # noqa: PTH113  # never raises
+            found.append(str(Path(DOTENV).absolute()))
+    return found
 
 
 def _read_dotenv() -> None:
@@ -147,9 +164,11 @@ def _read_dotenv() -> None:
 
 def _file(path: Path | None) -> Layer:
     if path is None:
+        first, *others = _candidates()
         raise ConfigError(
-            "no configuration found: neither --config nor $COUNTERSIGN_CONFIG is given, and there is no "
-            "./countersign.toml; right would be `countersign run --to URL`, `countersign demo` or a file"
+            "no configuration found: neither --config nor $COUNTERSIGN_CONFIG is given, and there is none of "
+            f"{', '.join((f'./{first}', *others))}; "
+            "right would be `countersign run --to URL`, `countersign demo` or a file"
         )
     text, table = read(path)
     return Layer(str(path), table, file=path, text=text)

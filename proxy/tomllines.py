@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 
 KeyPath = tuple[str, ...]
 
@@ -15,7 +16,7 @@ _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")  # between statements, and in ar
 _SPACE = re.compile(r"[ \t]*")
 _KEY = re.compile(r'[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|' + r"'[^']*'")
 _STRING = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})' r"|'''.*?'''(?:'{0,2})" r'|"(?:[^"\\]|\\.)*"' r"|'[^']*'", re.DOTALL
+    r'''"""(?:[^\\]|\\.)*?"""(?:"{0,2})|''' + r"""'''.*?'''(?:'{0,2})""" + r"""|"(?:[^"\\]|\\.)*"|'[^']*'""", re.DOTALL
 )
 _PLAIN = re.compile(r"[^,\]}#\n]*")  # a number, a date or a switch
 
@@ -26,10 +27,8 @@ def lines(text: str) -> Mapping[KeyPath, int]:
     A table is where it is first named, be it by a header or by a dotted key.
     """
     document = _Document(text)
-    try:
+    with suppress(RecursionError):  # tomllib nests a little deeper; the lines so far are right
         document.read()
-    except RecursionError:
-        pass  # tomllib nests a little deeper; the lines so far are right
     return document.lines
 
 

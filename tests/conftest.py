@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from proxy import environment
+from proxy import environment, hints
 from proxy.app import App
 from proxy.clock import Clock
 from proxy.config import load
@@ -30,6 +30,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configuration, token or variable of the machine reaches a test."""
     environment.variables.maps[1].clear()  # what an earlier test's .env said
     environment._withheld.clear()
+    hints.use(None)
     for name in list(os.environ):
         if name.startswith("COUNTERSIGN_"):
             monkeypatch.delenv(name)

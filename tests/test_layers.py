@@ -9,7 +9,7 @@ import pytest
 
 from proxy import environment, layers
 from proxy.errors import ConfigError
-from proxy.layers import Layer, find, gather, merged, read
+from proxy.layers import Layer, find, gather, merged, read, sources
 
 
 @pytest.fixture(autouse=True)
@@ -143,11 +143,14 @@ def test_the_home_is_used_without_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert find() == file
 
 
-def test_a_file_may_be_wanted_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_be_wanted_and_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(layers, "find", lambda: None)
     assert len(gather(None, {}, need_file=False)) == 4
-    with pytest.raises(ConfigError, match="no configuration found"):
+    with pytest.raises(ConfigError, match="no configuration found") as caught:
         gather(None, {})
+    for place in ("--config", "$COUNTERSIGN_CONFIG", "./countersign.toml", f"{tmp_path}/config/countersign/countersign.toml",
+                  "/etc/countersign/countersign.toml"):  # fmt: skip
+        assert place in str(caught.value)
 
 
 def test_dotenv_can_name_the_file() -> None:
@@ -195,3 +198,18 @@ def test_a_mistake_in_the_file_is_on_a_line() -> None:
         ("routes", "a.b", "listen", "1"), ("routes", "a.b", "upstream"), ("routes", "a.b"), ("routes",), ("server",), ()
     ]}  # fmt: skip
     assert list(found.values()) == ["x.toml:5", "x.toml:2", "x.toml:2", "x.toml:2", "x.toml", "x.toml"]
+
+
+def test_the_files_that_were_read_are_named_without_what_they_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    monkeypatch.setattr(layers, "SECRETS_DIRECTORY", secrets)
+    (secrets / "countersign_a__b").write_text("c4n4ry")
+    (secrets / "other").write_text("c4n4ry")
+    Path("x.toml").touch()
+    assert sources(gather(None, {}, use_file=False)) == [f"{secrets}/countersign_a__b"]
+    Path(".env").write_text("COUNTERSIGN_A__C=c4n4ry\n")
+    found = sources(gather(Path("x.toml"), {"a": {"d": "c4n4ry"}}))
+    assert found == [f"{tmp_path}/x.toml", f"{secrets}/countersign_a__b", f"{tmp_path}/.env"]

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec
 
 import click
 
-from proxy import __version__, plugins
+from proxy import __version__, hints, plugins
 from proxy.errors import ConfigError, CountersignError, place
 from proxy.later import certificates_later
 
@@ -83,12 +83,20 @@ def cli() -> None:
     """Authenticating reverse proxy: programs speak plain HTTP to localhost, this adds the credentials."""
 
 
+def _remember(ctx: click.Context, parameter: click.Parameter, config: Path | None) -> Path | None:  # noqa: ARG001
+    """Have hints name the configuration that was named."""
+    named = os.environ.get("COUNTERSIGN_CONFIG")
+    hints.use(Path(named) if config is None and named else config)
+    return config
+
+
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:  # Any: click's decorators take all
     """Add ``--config FILE``."""
     return click.option(
         "--config",
         "config",
         type=click.Path(path_type=Path),
+        callback=_remember,
         help="The configuration file, in place of the one that is found.",
     )(function)
 

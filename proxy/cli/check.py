@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
+from proxy import USER_AGENT
 from proxy.admin import credential_name, problem
 from proxy.admin.status import matches
 from proxy.app import App
@@ -24,10 +26,26 @@ from proxy.gateway.route import Route
 from proxy.gateway.server import require_parser
 from proxy.life import exposures
 from proxy.log import Log
-from proxy.mistakes import dotted
+from proxy.mistakes import dotted, nearest
 
 PATIENCE = 20.0  # seconds for each route
-_DENIED = "http_request_denied"  # the route's own policy does not allow GET /, which is no fault
+_DENIED = "http_request_denied"  # the route's own policy does not allow the request, which is no fault
+_REFUSED = (401, 407)  # the credential; others may mean anything
+_PATH = re.compile(r"/[!-\"$-~]*")  # printable ASCII without a fragment
+_SENTENCES = {
+    401: "refused the credential",
+    403: "forbidden: the credential may lack a right, such as a scope, or the API wants more than it; try --path",
+    404: "nothing is there, which says nothing of the credential; try --path",
+    405: "GET is not allowed there, which says nothing of the credential; try --path",
+    407: "a proxy on the way refused its credential",
+    429: "the API throttles; try again later",
+}
+_CLASSES = {
+    2: "accepted",
+    3: "redirects, which is not followed: a login page, or another address of the API; try --path",
+    4: "refused the request, which says nothing of the credential; try --path",
+    5: "the API failed, which says nothing of the credential",
+}
 
 
 @dataclass(slots=True)
@@ -53,23 +71,39 @@ class Row:
 @click.command("check")
 @config_option
 @click.option("--live", is_flag=True, help="Also fetch each token and call each upstream once (GET of its base).")
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="[ROUTE=]/PATH",
+    help="What --live asks for, such as /user: below the prefix of each route, or of one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @told
-def command(config: Path | None, live: bool, as_json: bool) -> None:
-    """Validate the configuration and resolve every secret, without printing any."""
+def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bool) -> None:
+    """Validate the configuration and resolve every secret, without printing any.
+
+    The exit code is 1 if a secret or a token can't be had, or with --live if an API can't be
+    reached or refuses the credential (401); and 2 if the configuration is wrong.
+    """
+    if paths and not live:
+        raise ConfigError("--path belongs to --live; expected --live, too")
     settings = load(config)
+    asked = asked_paths(paths, settings)
     rows: list[Row] = []
     missing: list[str] = []
 
     async def main() -> None:
         missing.extend(await unresolved(settings))
-        rows.extend(await checked(settings, live=live))
+        rows.extend(await checked(settings, live=live, paths=asked))
 
     run_loop(main())
     if as_json:
-        click.echo(json.dumps({"routes": [asdict(row) for row in rows], "secrets": missing}, indent=2))
+        told_rows = [asdict(row) for row in rows]
+        click.echo(json.dumps({"files": settings.sources, "routes": told_rows, "secrets": missing}, indent=2))
     else:
         click.echo(table(rows))
+    click.echo(f"configuration: {', '.join(settings.sources)}", err=True)
     for text in exposures(settings, config):
         click.echo(f"warning: {text}", err=True)
     try:
@@ -79,6 +113,24 @@ def command(config: Path | None, live: bool, as_json: bool) -> None:
     for text in missing:
         click.echo(f"error: {text}", err=True)
     sys.exit(1 if missing or not all(row.ok for row in rows) else 0)
+
+
+def asked_paths(given: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Return the path for each route that ``--path`` means.
+
+    Raises:
+        ConfigError: one is no path, or names no route.
+
+    """
+    found = dict.fromkeys(settings.routes, "/")
+    for text in sorted(given, key=lambda text: not text.startswith("/")):  # those for one route outdo those for all
+        name, mark, path = text.partition("=/") if not text.startswith("/") else ("", "", text[1:])
+        if bool(name) != bool(mark) or not _PATH.fullmatch(f"/{path}"):
+            raise ConfigError("--path: expected /PATH, or ROUTE=/PATH")
+        if name and name not in settings.routes:
+            raise ConfigError(f"--path: no such route; expected {nearest(name, settings.routes)}")
+        found |= dict.fromkeys([name] if name else settings.routes, f"/{path}")
+    return found
 
 
 async def unresolved(settings: Settings) -> list[str]:
@@ -92,14 +144,23 @@ async def unresolved(settings: Settings) -> list[str]:
     return problems
 
 
-async def checked(settings: Settings, *, live: bool) -> list[Row]:
-    """Return a row for each route; `live` asks token endpoints and upstreams."""
+async def checked(settings: Settings, *, live: bool, paths: Mapping[str, str] | None = None) -> list[Row]:
+    """Return a row for each route.
+
+    Args:
+        settings: the configuration.
+        live: whether token endpoints and upstreams are asked.
+        paths: what upstreams are asked for, by route; ``/`` by default.
+
+    """
     app = App(settings, Log(requests=False))
     await app.open()
     try:
         rows = [_row(route) for route in app.routes]
         if live:
-            await asyncio.gather(*(_try(app, route, row) for route, row in zip(app.routes, rows, strict=True)))
+            wanted = {route.name: "/" for route in app.routes} | dict(paths or {})
+            pairs = zip(app.routes, rows, strict=True)
+            await asyncio.gather(*(_try(app, route, row, wanted[route.name]) for route, row in pairs))
         return rows
     finally:
         await app.aclose()
@@ -109,17 +170,18 @@ def _row(route: Route) -> Row:
     return Row(route.name, matches(route.settings), str(route.settings.upstream), credential_name(route))
 
 
-async def _try(app: App, route: Route, row: Row) -> None:
-    """Fetch the credential, and send one GET to the upstream's base path."""
+async def _try(app: App, route: Route, row: Row, path: str) -> None:
+    """Fetch the credential, and send one GET to the upstream."""
     text = await problem(route)
     if text:
         row.result, row.ok = f"credential: {text}", False
         return
-    story = Story("GET", "/", app.clock.monotonic())
-    target = (route.prefix or b"") + b"/"
+    story = Story("GET", path, app.clock.monotonic())
+    target = (route.prefix or b"") + path.encode()
     host = route.settings.host or "localhost"
     entrance = Entrance(route.settings.listen or "")
-    inbound = Inbound("GET", target, read([(b"Host", host.encode())]), (1, 1), entrance, story)
+    fields = [(b"Host", host.encode()), (b"User-Agent", USER_AGENT.encode()), (b"Accept", b"*/*")]
+    inbound = Inbound("GET", target, read(fields), (1, 1), entrance, story)
     try:
         async with asyncio.timeout(PATIENCE):
             answer = await app.answer(inbound)
@@ -130,7 +192,7 @@ async def _try(app: App, route: Route, row: Row) -> None:
     expiry = route.scheme.expires_at()
     row.scope, row.expires_in = route.scheme.scope, None if expiry is None else round(expiry - app.clock.time())
     row.result = _verdict(answer.status, story)
-    row.ok = answer.status not in (401, 407) if not story.error else story.error == _DENIED
+    row.ok = answer.status not in _REFUSED if not story.error else story.error == _DENIED
 
 
 def _verdict(status: int, story: Story) -> str:
@@ -139,7 +201,8 @@ def _verdict(status: int, story: Story) -> str:
     if story.error:
         return f"{story.error}: {story.failure}"
     notes = f" ({'; '.join(story.notes)})" if story.notes else ""
-    return f"{status}{' refused the credential' if status == 401 else ''}{notes}"
+    sentence = _SENTENCES.get(status) or _CLASSES.get(status // 100, "")
+    return f"{status} {sentence}{notes}".rstrip()
 
 
 def _token(row: Row) -> str:

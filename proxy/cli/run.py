@@ -227,8 +227,9 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
 
 
 def announce(settings: Settings, addresses: Sequence[str], status_url: str | None) -> None:
-    """Say where it listens, which routes there are and where the status page is."""
-    lines = [f"listening on {address}" for address in addresses]
+    """Say what was read, where it listens, which routes there are and where the status page is."""
+    lines = [f"configuration: {', '.join(settings.sources)}"] if settings.sources else []
+    lines += [f"listening on {address}" for address in addresses]
     configured = [*settings.server.listen, *own(settings)]
     lines += [f"open to other machines: {address}" for address in configured if not kind(address).is_local(address)]
     width = max(map(len, settings.routes))

@@ -69,7 +69,6 @@ class GithubAppScheme(TokenScheme):
             "Authorization": f"Bearer {await self._assertion()}",
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": "2022-11-28",
-            "User-Agent": "countersign",  # without one, GitHub refuses
         }
         endpoint = Endpoint(url, self._client, self._clock, what="GitHub")
         reply = await endpoint.post([], headers)

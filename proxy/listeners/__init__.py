@@ -137,7 +137,7 @@ def kind(address: str) -> type[Listener]:
 
 def _text(address: object) -> object:
     if not isinstance(address, str):
-        raise ValueError(NOT_AN_ADDRESS)  # noqa: TRY004  # pydantic's way
+        raise ValueError(NOT_AN_ADDRESS)
     return address
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 
+from proxy import hints
 from proxy.clock import Clock
 from proxy.errors import CredentialError, SecretError
 from proxy.keys import SigningKey
@@ -174,7 +175,7 @@ class Interactive(Grant):
 
     async def form(self, client: Client) -> dict[str, str]:
         """As `Grant.form`: never without a user."""
-        raise CredentialError(f"login needed: countersign login {client.name}")
+        raise CredentialError(f"login needed: {hints.command('login', client.name)}")
 
 
 __all__ = ["Client", "Grant", "Interactive", "Renewed", "Standing", "Tokens"]

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from proxy import USER_AGENT
 from proxy.clock import Clock
 from proxy.errors import CredentialError, TokenEndpointDown, UpstreamError
 from proxy.stores import Token
@@ -105,7 +106,7 @@ class Endpoint:
             TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
 
         """
-        fields = httpx.Headers({"Accept": "application/json", "Accept-Encoding": "identity"})
+        fields = httpx.Headers({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT})
         fields.update(headers)
         request = httpx.Request(method, self._url, content=content, headers=fields)
         try:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import http_parser
 
+import proxy
 from proxy import demo
 from proxy.cli import check
-from proxy.cli.check import Row, checked, lasting, table, unresolved
+from proxy.cli.check import Row, asked_paths, checked, lasting, table, unresolved
 from proxy.config import Settings, load
 from proxy.demo import DemoServer, accounts
 from proxy.gateway import server
@@ -59,8 +60,9 @@ token = { command = ["echo", "c4n4ry"] }
 
 def test_a_table_of_routes(run: Run, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T0K3N", "c4n4ry")
-    found = run("check", "--config", config(TWO))
-    assert (found.code, found.err) == (0, "")
+    path = config(TWO)
+    found = run("check", "--config", path)
+    assert (found.code, found.err) == (0, f"configuration: {path}\n")
     assert [line.split() for line in found.out.splitlines()] == [
         ["ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL"],
         ["api", "/api/", "https://api.example.com/v1", "key"],
@@ -77,16 +79,22 @@ def test_a_missing_parser_is_a_warning(run: Run, config: Config, monkeypatch: py
 
 
 def test_a_secret_that_can_not_be_had_is_a_failure(run: Run, config: Config) -> None:
-    found = run("check", "--config", config(TWO))
+    path = config(TWO)
+    found = run("check", "--config", path)
     assert found.code == 1
-    assert found.err == "error: routes.open.credential.token: the environment variable T0K3N is not set\n"
+    assert (
+        found.err
+        == f"configuration: {path}\nerror: routes.open.credential.token: the environment variable T0K3N is not set\n"
+    )
     assert "c4n4ry" not in found.out
 
 
 def test_the_result_as_json(run: Run, config: Config) -> None:
-    found = run("check", "--json", "--config", config(TWO))
+    path = config(TWO)
+    found = run("check", "--json", "--config", path)
     assert found.code == 1
     result = json.loads(found.out)
+    assert result["files"] == [path]
     assert result["secrets"] == ["routes.open.credential.token: the environment variable T0K3N is not set"]
     assert result["routes"][0] == {
         "route": "api", "matches": "/api/", "upstream": "https://api.example.com/v1", "credential": "key",
@@ -144,7 +152,7 @@ async def test_live_tells_scope_and_expiry_of_tokens(api: DemoServer) -> None:
     assert (bound.scope, free.scope, free.expires_in) == ("read write", None, None)
     assert bound.expires_in is not None
     assert 0 < bound.expires_in <= 10
-    assert table([bound]).endswith(f"200; token: scope read write, expires in {bound.expires_in} s")
+    assert table([bound]).endswith(f"200 accepted; token: scope read write, expires in {bound.expires_in} s")
 
 
 @pytest.mark.parametrize(
@@ -185,8 +193,65 @@ async def test_live_says_what_is_wrong(api: DemoServer) -> None:
     assert found["denied"][0] is True
     assert found["denied"][1].startswith("not called: ")
     assert found["garbage"][0] is False
-    assert found["missing"] == (True, "404")
+    assert found["missing"][0] is True
+    assert found["missing"][1].startswith("404 nothing is there")
     assert "c4n4ry" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "text"),
+    [
+        (200, True, "200 accepted"), (204, True, "204 accepted"), (302, True, "302 redirects"),
+        (400, True, "400 refused the request"), (401, False, "401 refused the credential"), (403, True, "403 forbidden"),
+        (404, True, "404 nothing is there"), (405, True, "405 GET is not allowed"), (407, False, "407 a proxy"),
+        (410, True, "410 refused the request"), (429, True, "429 the API throttles"), (500, True, "500 the API failed"),
+    ],
+)  # fmt: skip
+async def test_live_has_a_sentence_for_each_status(status: int, ok: bool, text: str) -> None:
+    heads = []
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(f"HTTP/1.1 {status} x\r\nRetry-After: 100\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    async with raw_server(play) as port:
+        routes = {"a": {"prefix": "/a", "upstream": f"http://127.0.0.1:{port}/base"}}
+        (row,) = await checked(settings(routes), live=True, paths={"a": "/user?x=1"})
+    assert (row.ok, row.result.startswith(text)) == (ok, True)
+    (head,) = heads
+    assert head.startswith(b"GET /base/user?x=1 HTTP/1.1\r\n")
+    assert f"\r\nuser-agent: countersign/{proxy.__version__}\r\n".encode() in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ((), {"a": "/", "b": "/"}),
+        (("/user",), {"a": "/user", "b": "/user"}),
+        (("b=/x=/y", "/"), {"a": "/", "b": "/x=/y"}),
+        (("a=/1?q=2", "b=/"), {"a": "/1?q=2", "b": "/"}),
+    ],
+)
+def test_paths_are_for_all_routes_or_for_one(given: tuple[str, ...], paths: dict[str, str]) -> None:
+    found = settings({"a": {"upstream": "https://x"}, "b": {"prefix": "/b", "upstream": "https://x"}})
+    assert asked_paths(given, found) == paths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--path", "/x"], "--path belongs to --live; expected --live, too"),
+        (["--live", "--path", "x"], "--path: expected /PATH, or ROUTE=/PATH"),
+        (["--live", "--path", "=/x"], "--path: expected /PATH, or ROUTE=/PATH"),
+        (["--live", "--path", "/a b"], "--path: expected /PATH, or ROUTE=/PATH"),
+        (["--live", "--path", "/a#b"], "--path: expected /PATH, or ROUTE=/PATH"),
+        (["--live", "--path", "opn=/x"], "--path: no such route; expected open"),
+    ],
+)
+def test_paths_that_are_wrong(run: Run, config: Config, arguments: list[str], text: str) -> None:
+    found = run("check", "--config", config(TWO), *arguments)
+    assert (found.code, found.out, found.err) == (2, "", f"error: {text}\n")
 
 
 async def test_an_upstream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -250,6 +253,31 @@ def test_an_admin_address_that_nobody_asked_for_stops_no_start(
         command.terminate()
         command.communicate(timeout=20)
     assert command.returncode == 0
+
+
+def test_the_start_names_the_file_and_a_hint_carries_it(tmp_path: Path, api: str) -> None:
+    path = tmp_path / "my file.toml"
+    path.write_text(
+        f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = ""\n[tokens]\npath = "{tmp_path}/tokens.json"\n'
+        f'[routes.a]\nupstream = "{api}"\ncredential = "cal"\n[credentials.cal]\ntype = "oauth2"\n'
+        f'grant = "authorization_code"\nclient_id = "x"\nclient_auth = "none"\n'
+        f'authorization_url = "{api}/authorize"\ntoken_url = "{api}/token"\n'
+    )
+    hint = f"login needed: countersign login cal --config '{path}'"
+    with process("run", "--config", str(path)) as command:
+        assert line_with(command.stderr, "configuration: ") == f"configuration: {path}\n"
+        url = line_with(command.stderr, "listening on ").split()[-1]
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            get(url)
+        assert json.loads(caught.value.read())["detail"] == hint
+        command.terminate()
+        assert command.stderr
+        assert hint in command.stderr.read()
+        command.wait(timeout=20)
+    with process("check", "--live", COUNTERSIGN_CONFIG=str(path)) as checking:
+        out, err = checking.communicate(timeout=20)
+    assert (checking.returncode, err.splitlines()[-1]) == (1, f"configuration: {path}")
+    assert f"credential: {hint}" in out
 
 
 def test_the_demo_starts_beside_another_one() -> None:

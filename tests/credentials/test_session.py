@@ -67,6 +67,10 @@ async def test_values_may_be_secrets_and_fields_may_be_set(monkeypatch: pytest.M
     await home.scheme.ready()
     assert json.loads(home.login.bodies[0]) == {"a": [{"b": CANARY}]}
     assert home.login.requests[0].headers.get_list("accept") == [CANARY]
+    assert home.login.requests[0].headers["user-agent"].startswith("countersign/")
+    other = Site(welcome("sid=1"), login={**FORM["login"], "headers": {"user-agent": "mine"}})
+    await other.scheme.ready()
+    assert other.login.requests[0].headers.get_list("user-agent") == ["mine"]
     told = parse({**FORM, "login": {"url": LOGIN, "json": {"a": [{"b": env}]}, "headers": {"X": env}}}).secrets()
     assert [key for key, _ in told] == [("login", "headers", "X"), ("login", "json", "a", "0", "b")]
 

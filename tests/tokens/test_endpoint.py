@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy import __version__
 from proxy.errors import (
     ConnectionRefused,
     CredentialError,
@@ -60,6 +61,7 @@ async def test_the_request_is_a_form_and_wants_plain_json() -> None:
     assert request.headers["content-length"] == str(len(script.bodies[0]))
     assert (request.headers["accept"], request.headers["accept-encoding"]) == ("application/json", "identity")
     assert (request.headers["authorization"], request.headers["host"]) == ("Basic x", "issuer.test")
+    assert request.headers["user-agent"] == f"countersign/{__version__}"
 
 
 async def test_a_token_with_all_that_belongs_to_it() -> None:
