@@ -18,7 +18,7 @@ from proxy.gateway.settings import RouteSettings
 from proxy.layers import KeyPath, Layer, Table
 from proxy.listeners import kind
 from proxy.mistakes import Mistake, nearest
-from proxy.secrets import literal, meant
+from proxy.secrets import literal_text, meant
 from proxy.transport.tls import TlsSettings, context
 from proxy.values import split_words
 
@@ -115,7 +115,7 @@ def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[M
     if not file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         return
     for path in secrets:
-        if path[-1] not in _IDENTIFIERS and literal(_at(table, path)) is not None:
+        if path[-1] not in _IDENTIFIERS and literal_text(_at(table, path)) is not None:
             yield Mistake(
                 path,
                 "a secret stands in a file that others can read; right would be "
@@ -126,7 +126,7 @@ def readable(secrets: Iterable[KeyPath], file: Path, table: Table) -> Iterator[M
 def empty(secrets: Iterable[KeyPath], table: Table) -> Iterator[Mistake]:
     """Secrets that are empty, as those are which a variable that is not set was to fill."""
     for path in secrets:
-        if literal(_at(table, path)) == "":
+        if literal_text(_at(table, path)) == "":
             yield Mistake(path, "is empty; right would be a secret, or no such key")
 
 

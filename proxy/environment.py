@@ -13,8 +13,6 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from proxy.encoding import TEXT
-
 PREFIX = "COUNTERSIGN_"
 
 variables: ChainMap[str, str] = ChainMap(os.environ, {})
@@ -40,6 +38,6 @@ def for_programs() -> dict[str, str]:
 
 def read_dotenv(path: Path = Path(".env")) -> None:
     """Take over what `path` says, in place of what an earlier call took; a missing file says nothing."""
-    found = dotenv_values(path, interpolate=False, encoding=TEXT) if path.is_file() else {}
+    found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
     variables.maps[1].clear()
     variables.maps[1].update({name: value for name, value in found.items() if value is not None})

@@ -22,7 +22,7 @@ BASE = '[routes.a]\nupstream = "https://api.example.com"\n'
 NO_ADDRESS = 'not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'
 NO_CREDENTIAL = (
     'is neither a name nor a table; expected the NAME of a [credentials.NAME], or { type = "…", … }; '
-    'for several, a table of type "fallback" or "rotate" with credentials = ["a", "b"]'
+    'for several, a table of type "all", "fallback" or "rotate" with credentials = ["a", "b"]'
 )
 
 Write = Callable[..., Path]
@@ -238,7 +238,8 @@ STORES = "one of file, keyring, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
     ("routes = 3", "routes: 3 is not a table; right would be keys and values"),
-    ("routes.a = 3", "routes.a: 3 is not a table; expected one with prefix, host, listen, upstream, credential, strip_prefix, …"),
+    ("routes.a = 3", ("routes.a: 3 is not a table; expected one with prefix, host, listen, upstream, credential, "
+                      "strip_prefix, …")),
     ("[routes.a]", 'routes.a.upstream: is missing; right would be upstream = "https://api.example.com"'),
     ('[routes."a b"]', 'routes."a b".upstream: is missing; right would be upstream = "https://api.example.com"'),
     ("routes.a.upstream = 3", 'routes.a.upstream: 3 is not a URL; right would be "https://api.example.com/base"'),
@@ -264,15 +265,15 @@ ONE = [
     (BASE + "listen = 9001", f"routes.a.listen: 9001 is {NO_ADDRESS}"),
     (BASE + "[server]\nadmin = 8081", f"server.admin: 8081 is {NO_ADDRESS}"),
     (BASE + '[server]\nadmin = ":8081"', f'server.admin: ":8081" is {NO_ADDRESS}'),
-    (BASE + "retry = 3", "routes.a.retry: 3 is not a table; expected one with attempts, max_wait, backoff, statuses, methods, budget"),
+    (BASE + "timeout = 3", "routes.a.timeout: 3 is not a table; expected one with connect, read, total"),
     (BASE + "retry = { statuses = 503 }", "routes.a.retry.statuses: 503 is not a list; expected [503]"),
     (BASE + "tls = true", "routes.a.tls: true is not a table; expected one with ca, cert, key, verify"),
     (BASE + '[timeout]\nread = "5 minutes"',
      'timeout.read: "5 minutes" is not a duration; right would be "250ms", "30s", "5m" or plain seconds'),
     (BASE + "[server]\nworkers = 1.5", "server.workers: 1.5 is not a whole number; right would be digits"),
     (BASE + 'credential = { type = "basic", username = 123456, password = "x" }',
-     "routes.a.credential.username: not a secret; right would be a string or one of "
-     "{ command = … }, { env = … }, { file = … }, { keyring = … }"),
+     ("routes.a.credential.username: not a secret; right would be a string or one of "
+      "{ command = … }, { env = … }, { file = … }, { keyring = … }")),
     (BASE + "request_headers = { set = { X-Key = 123456 } }",
      'routes.a.request_headers.set.X-Key: is not a text; right would be "…"'),
     (BASE + "prefix = 3", 'routes.a.prefix: is not a text; right would be "…"'),

@@ -148,8 +148,9 @@ def test_a_file_may_be_wanted_and_not_needed(monkeypatch: pytest.MonkeyPatch, tm
     assert len(gather(None, {}, need_file=False)) == 4
     with pytest.raises(ConfigError, match="no configuration found") as caught:
         gather(None, {})
-    for place in ("--config", "$COUNTERSIGN_CONFIG", "./countersign.toml", f"{tmp_path}/config/countersign/countersign.toml",
-                  "/etc/countersign/countersign.toml"):  # fmt: skip
+    home = f"{tmp_path}/config/countersign/countersign.toml"
+    places = ("--config", "$COUNTERSIGN_CONFIG", "./countersign.toml", home, "/etc/countersign/countersign.toml")
+    for place in places:
         assert place in str(caught.value)
 
 

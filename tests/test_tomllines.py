@@ -26,15 +26,16 @@ from proxy.tomllines import KeyPath, lines
         ("a . b.\"c.d\" = 1\na.'e' = 2", {("a",): 1, ("a", "b"): 1, ("a", "b", "c.d"): 1, ("a", "e"): 2}),
         ('"\\u0061\\"" = 1', {('a"',): 1}),
         ("a = [\n  1, # ],\n  '],',\n]\nb = 1", {("a",): 1, ("a", "0"): 2, ("a", "1"): 3, ("b",): 5}),
-        ("a = { b = 1, c.d = [2] }", {("a",): 1, ("a", "b"): 1, ("a", "c"): 1, ("a", "c", "d"): 1, ("a", "c", "d", "0"): 1}),
+        ("a = { b = 1, c.d = [2] }",
+         {("a",): 1, ("a", "b"): 1, ("a", "c"): 1, ("a", "c", "d"): 1, ("a", "c", "d", "0"): 1}),
         ('a = """\n[x]\n""""\nb = \'\'\'\n\'\'\n\'\'\'\'\'\nc = 1', {("a",): 1, ("b",): 4, ("c",): 7}),
         ('a = "\\"#"\nb = \'\\\'\nc = ""\nd = """"""\ne = 1', {("a",): 1, ("b",): 2, ("c",): 3, ("d",): 4, ("e",): 5}),
         ("a = 1979-05-27 07:32:00\nb = 1", {("a",): 1, ("b",): 2}),
         (
             "[[a]]\nb = 1\n[[a]]\n[a.c]\nd = 1\n[[a.e]]\nf=1",
             {
-                ("a",): 1, ("a", "0"): 1, ("a", "0", "b"): 2, ("a", "1"): 3, ("a", "1", "c"): 4, ("a", "1", "c", "d"): 5,
-                ("a", "1", "e"): 6, ("a", "1", "e", "0"): 6, ("a", "1", "e", "0", "f"): 7,
+                ("a",): 1, ("a", "0"): 1, ("a", "0", "b"): 2, ("a", "1"): 3, ("a", "1", "c"): 4,
+                ("a", "1", "c", "d"): 5, ("a", "1", "e"): 6, ("a", "1", "e", "0"): 6, ("a", "1", "e", "0", "f"): 7,
             },
         ),
     ],
@@ -88,9 +89,8 @@ class Writer:
         """Write a table whose header has been written; those below it get headers of their own, or not."""
         later: list[tuple[str, Any]] = []
         for key, value in table.items():
-            if isinstance(value, dict) and value and self._flip():
-                later.append((key, value))
-            elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value) and self._flip():
+            tables = value if isinstance(value, list) else [value]
+            if value and tables and all(isinstance(each, dict) for each in tables) and self._flip():
                 later.append((key, value))
             else:
                 self._noise()
@@ -179,8 +179,10 @@ def test_any_document_has_the_lines_on_which_it_was_written(data: st.DataObject,
     assert set(lines(writer.text)) == set(paths(table))
 
 
-FRAGMENTS = ["[a]", "[[a]]", "[[a.b]]", "[a.b]", "[c]", "b = 1", "b.c = 1", "c = {d = 1, e.f = [", "]}", "c = [", "]", "1,",
-             "d = \'\'\'", "\'\'\'", 'e = """', '"""', "# '", '"', "f = '\"'", 'f = "\\\\"', "g = 1979-05-27 07:32:00", "}"]  # fmt: skip
+FRAGMENTS = [
+    "[a]", "[[a]]", "[[a.b]]", "[a.b]", "[c]", "b = 1", "b.c = 1", "c = {d = 1, e.f = [", "]}", "c = [", "]", "1,", "}",
+    "d = '''", "'''", 'e = """', '"""', "# '", '"', "f = '\"'", 'f = "\\\\"', "g = 1979-05-27 07:32:00",
+]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=8))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,99 +15,26 @@ from proxy import dumps, files
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, in_colour, told
+from proxy.cli._flags import settings_of_addresses, settings_of_flags
 from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.gateway.server import require_parser
-from proxy.layers import Table
 from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
 from proxy.lines import say, stderr
 from proxy.listeners import kind
 from proxy.log import Format, Log
 from proxy.places import own
 
-_REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
-
-
-def reference(text: str) -> Table:
-    """Return the secret table that a REF on the command line means.
-
-    Raises:
-        ConfigError: it is none; it is not repeated, since it may be the secret itself.
-
-    """
-    kind, _, rest = text.partition(":")
-    table: Table = {}
-    if rest:
-        match kind:
-            case "env" | "file":
-                table = {kind: rest}
-            case "cmd":
-                table = {"command": _words(rest)}
-            case "keyring":
-                service, _, user = rest.rpartition("/")
-                if not service or not user:
-                    raise ConfigError("keyring: right would be keyring:SERVICE/USER")
-                table = {"keyring": service, "username": user}
-    if not table:
-        raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
-    return table
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:
-        raise ConfigError("cmd: has a quote without its end; right would be cmd:'pass show api'") from None
-
-
-def settings_of_flags(
-    to: str, bearer: str | None, basic: str | None, headers: tuple[str, ...], queries: tuple[str, ...]
-) -> Table:
-    """Return the configuration that ``run --to`` means, as a file would have it.
-
-    Raises:
-        ConfigError: the flags don't go together.
-
-    """
-    if (bearer is not None) + (basic is not None) + len(headers) + len(queries) > 1:
-        raise ConfigError("--bearer, --basic, --header and --query exclude each other; right would be one, or a file")
-    credential: Table = {"type": "none"}
-    if bearer is not None:
-        credential = {"type": "bearer", "token": reference(bearer)}
-    elif basic is not None:
-        user, colon, secret = basic.partition(":")
-        if not colon:
-            raise ConfigError(f"--basic: right would be USER:REF, where REF is {_REFERENCES}")
-        credential = {"type": "basic", "username": user, "password": reference(secret)}
-    elif headers:
-        credential = {"type": "api_key", "in": "header", **_pair("--header", headers[0], ":")}
-    elif queries:
-        credential = {"type": "api_key", "in": "query", **_pair("--query", queries[0], "=")}
-    return {"routes": {"default": {"prefix": "/", "upstream": to, "credential": credential}}}
-
-
-def settings_of_addresses(listen: tuple[str, ...], admin: str | None) -> Table:
-    """Return the configuration that ``--listen`` and ``--admin`` mean, as a file would have it."""
-    server: Table = {"listen": list(listen)} if listen else {}
-    if admin is not None:
-        server["admin"] = "" if admin == "none" else admin
-    return {"server": server} if server else {}
-
-
-def _pair(flag: str, text: str, separator: str) -> Table:
-    name, found, secret = text.partition(separator)
-    if not found:
-        raise ConfigError(f"{flag}: right would be NAME{separator}REF, where REF is {_REFERENCES}")
-    return {"name": name.strip(), "value": reference(secret.strip())}
-
 
 @click.command("run")
 @config_option
 @click.option("--to", metavar="URL", help="Forward everything to URL; no file is read.")
 @click.option("--bearer", metavar="REF", help="Add a bearer token.")
-@click.option("--basic", metavar="USER:REF", help="Add user name and password.")
-@click.option("--header", "headers", metavar="'NAME: REF'", multiple=True, help="Add a key in a header field.")
-@click.option("--query", "queries", metavar="NAME=REF", multiple=True, help="Add a key in the query.")
+@click.option("--basic", metavar="USER:REF", help="Add user name and password, see below.")
+@click.option(
+    "--header", "headers", metavar="'NAME: REF'", multiple=True, help="Add a key in a header field; repeatable."
+)
+@click.option("--query", "queries", metavar="NAME=REF", multiple=True, help="Add a key in the query; repeatable.")
 @click.option("--listen", multiple=True, metavar="ADDRESS", help="Listen here, in place of what is configured.")
 @click.option(
     "--admin", metavar="ADDRESS", help='The admin listener, in place of the configured one; "" or none for none.'
@@ -131,7 +57,9 @@ def command(
     """Serve until SIGTERM or SIGINT.
 
     A REF names a secret, so that none stands in the process list: env:NAME, file:PATH,
-    keyring:SERVICE/USER or cmd:COMMAND.
+    keyring:SERVICE/USER or cmd:COMMAND. For --basic, USER is a text without a colon, or a REF
+    itself; the password may be empty: me:env:PASS, env:NAME:env:PASS, env:KEY: or me:
+    --header and --query combine with each other, and with --bearer or --basic.
     """
     require_parser()
     overrides = settings_of_addresses(listen, admin)

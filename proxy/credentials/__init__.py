@@ -40,11 +40,15 @@ class Scheme(httpx.Auth):
 
     Attributes:
         fields: lower-case names of the header fields it sets; what a client sends under them is dropped.
+        parameters: names of the parameters of the query that it sets.
+        signs: whether what it sets depends on the rest of the request.
         source: where its tokens come from, if it has any.
 
     """
 
     fields: frozenset[bytes] = frozenset()
+    parameters: frozenset[str] = frozenset()
+    signs: bool = False
     source: TokenSource | None = None
 
     async def apply(self, request: httpx.Request) -> None:

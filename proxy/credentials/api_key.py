@@ -71,6 +71,10 @@ class HeaderKey(_KeyScheme):
 class QueryKey(_KeyScheme):
     """The key as a parameter; one of the client's with this name makes way."""
 
+    def __init__(self, settings: ApiKey) -> None:
+        super().__init__(settings)
+        self.parameters = frozenset({settings.name})
+
     def without_credential(self, url: bytes) -> bytes:
         """As `Scheme.without_credential`."""
         return url_without(url, [self._name])

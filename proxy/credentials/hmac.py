@@ -200,6 +200,8 @@ class Held:
 class HmacScheme(Scheme):
     """Signs what is sent, the moment it is sent."""
 
+    signs = True
+
     def __init__(self, settings: Hmac, clock: Clock) -> None:
         self._settings = settings
         self._plan = plan = settings.plan
@@ -213,6 +215,7 @@ class HmacScheme(Scheme):
         self._is_plain = settings.algorithm.startswith("digest:")
         self._encode = ENCODINGS[settings.encoding]
         self.fields = frozenset(name.lower().encode() for name in settings.headers)
+        self.parameters = frozenset(settings.query)
         self._secret = Held(settings.secret)
         self._key_id = None if settings.key_id is None else Held(settings.key_id)
         self._values_held = [(field, Held(source)) for field, source in plan.secrets.items()]

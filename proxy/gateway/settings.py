@@ -98,7 +98,7 @@ NamedCredential = Annotated[
         _credential_kind,
         custom_error_type="credential",
         custom_error_message="is neither a name nor a table; expected the NAME of a [credentials.NAME], or "
-        '{ type = "…", … }; for several, a table of type "fallback" or "rotate" with credentials = ["a", "b"]',
+        '{ type = "…", … }; for several, a table of type "all", "fallback" or "rotate" with credentials = ["a", "b"]',
     ),
 ]
 

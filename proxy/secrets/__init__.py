@@ -166,7 +166,7 @@ def is_secret_table(value: object) -> bool:
     return isinstance(value, dict) and kind_of(value) is not None
 
 
-def literal(value: object) -> str | None:
+def literal_text(value: object) -> str | None:
     """Return the secret that stands in the configuration itself, None if it comes from elsewhere."""
     text = value.get("literal") if isinstance(value, dict) else value
     return text if isinstance(text, str) else None
@@ -259,7 +259,7 @@ __all__ = [
     "TextOrSecret",
     "is_secret_table",
     "kind_of",
-    "literal",
+    "literal_text",
     "meant",
     "parse_secret",
     "text_of_file",

@@ -16,14 +16,11 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
 from proxy.app import App
-from proxy.cli.run import announce, reference, run_loop, settings_of_addresses, settings_of_flags
-from proxy.config import load
-from proxy.errors import ConfigError
+from proxy.cli.run import announce, run_loop
 from tests.conftest import Start
 
 from .conftest import Run, line_with, process
@@ -35,57 +32,18 @@ CANARY = "c4n4ry-s3cr3t"
 
 
 @pytest.mark.parametrize(
-    ("text", "table"),
-    [
-        ("env:NAME", {"env": "NAME"}),
-        ("file:/run/secrets/x", {"file": "/run/secrets/x"}),
-        ("cmd:pass show 'my api'", {"command": ["pass", "show", "my api"]}),
-    ],
-)
-def test_references_name_secrets(text: str, table: dict[str, Any]) -> None:
-    assert reference(text) == table
-
-
-@pytest.mark.parametrize("text", [CANARY, f"x:{CANARY}", "", "env:", f"Bearer {CANARY}", ":"])
-def test_a_secret_itself_is_refused_without_being_repeated(text: str) -> None:
-    with pytest.raises(ConfigError, match="would stand in the process list; right would be env:NAME") as caught:
-        reference(text)
-    assert CANARY not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["keyring:x", "keyring:/x", "keyring:x/"])
-def test_an_entry_of_a_keyring_has_a_service_and_a_user(run: Run, text: str) -> None:
-    found = run("run", "--to", "https://x", "--bearer", text)
-    assert (found.code, found.err) == (2, "error: keyring: right would be keyring:SERVICE/USER\n")
-
-
-@pytest.mark.parametrize(
-    ("flags", "credential"),
-    [
-        ((None, None, (), ()), {"type": "none"}),
-        (("env:T", None, (), ()), {"type": "bearer", "token": {"env": "T"}}),
-        (("keyring:https://h/x/me", None, (), ()),
-         {"type": "bearer", "token": {"keyring": "https://h/x", "username": "me"}}),
-        ((None, "me:file:p", (), ()), {"type": "basic", "username": "me", "password": {"file": "p"}}),
-        ((None, None, ("X-Key: env:T",), ()),
-         {"type": "api_key", "in": "header", "name": "X-Key", "value": {"env": "T"}}),
-        ((None, None, (), ("key=env:T",)), {"type": "api_key", "in": "query", "name": "key", "value": {"env": "T"}}),
-    ],
-)  # fmt: skip
-def test_flags_mean_what_a_file_would_say(flags: Any, credential: dict[str, Any]) -> None:
-    table = settings_of_flags("https://api.example.com", *flags)
-    assert table == {
-        "routes": {"default": {"prefix": "/", "upstream": "https://api.example.com", "credential": credential}}
-    }
-    load(overrides=table, use_file=False)
-
-
-@pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["--to", "https://x", "--config", "x"], "right would be --config or --to"),
-        (["--to", "https://x", "--bearer", "env:A", "--basic", "u:env:B"], "exclude each other"),
-        (["--to", "https://x", "--header", "A: env:A", "--header", "B: env:B"], "exclude each other"),
+        (
+            ["--to", "https://x", "--bearer", "env:A", "--basic", "u:env:B"],
+            "--bearer and --basic both set Authorization",
+        ),
+        (
+            ["--to", "https://x", "--header", "A: env:A", "--header", "a: env:B"],
+            "--header: two of them set the same name",
+        ),
+        (["--to", "https://x", "--query", "a=env:A", "--query", "a=env:B"], "--query: two of them set the same name"),
         (["--to", "https://x", "--bearer", ""], "would stand in the process list"),
         (["--to", "https://x", "--bearer", CANARY], "would stand in the process list"),
         (["--to", "https://x", "--bearer", f"cmd:'{CANARY}"], "a quote without its end"),
@@ -149,6 +107,8 @@ class Api(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.headers.get("Authorization", "").encode()
+        if "X-Key" in self.headers:
+            body += f"|{self.headers['X-Key']}|{self.headers['X-Other']}|{self.path}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -187,6 +147,23 @@ def test_no_file_is_needed(api: str) -> None:
     assert (command.returncode, out) == (0, "")
     assert '"event": "request"' in err
     assert CANARY not in err
+
+
+def test_several_credentials_are_on_each_request(api: str) -> None:
+    with process(
+        "run", "--to", api, "--basic", "env:US3R:", "--header", "X-Key: env:K3Y", "--header", "X-Other=env:OTH3R",
+        "--query", "k=env:K3Y", "--listen", "127.0.0.1:0", "--admin", "none", US3R="me", K3Y="one", OTH3R="two",
+    ) as command:  # fmt: skip
+        url = line_with(command.stderr, "listening on ").split()[-1]
+        assert get(f"{url}/x?a=1") == b"Basic bWU6|one|two|/x?a=1&k=one"
+        command.terminate()
+        command.communicate(timeout=20)
+    with process(
+        "run", "--to", api, "--bearer", "env:K3Y", "--header", "Authorization: env:K3Y", "--admin", "none", K3Y="one"
+    ) as command:
+        err = command.communicate(timeout=20)[1]
+    assert command.returncode == 2
+    assert "--bearer and --header Authorization set the same field authorization" in err
 
 
 def test_a_reload_takes_over_the_file(api: str, config: Callable[[str], str]) -> None:
@@ -294,16 +271,6 @@ def test_a_configured_admin_address_that_is_taken_is_named(api: str, run: Run) -
     found = run("run", "--to", api, "--listen", "127.0.0.1:0", "--admin", address)
     assert (found.code, found.out) == (1, "")
     assert f"server.admin: {address} is in use by another program, maybe another countersign" in found.err
-
-
-@pytest.mark.parametrize(
-    ("admin", "server"),
-    [(None, {}), ("", {"server": {"admin": ""}}), ("none", {"server": {"admin": ""}}),
-     ("[::1]:9", {"server": {"admin": "[::1]:9"}})],
-)  # fmt: skip
-def test_the_admin_listener_by_a_flag(admin: str | None, server: dict[str, Any]) -> None:
-    assert settings_of_addresses((), admin) == server
-    assert settings_of_addresses(("x",), admin) == {"server": {"listen": ["x"], **server.get("server", {})}}
 
 
 @pytest.mark.parametrize(("admin", "page"), [("127.0.0.1:0", True), ("none", False), ("", False)])

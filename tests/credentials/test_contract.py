@@ -127,6 +127,10 @@ CASES: dict[str, Case] = {
     "oauth2 jwt_bearer": oauth2("jwt_bearer", key=private_jwk(), client_auth="client_secret_jwt"),
     "oauth2 password": oauth2("password", username="user", password=SECRET, client_auth="post"),
     "fallback": Case({"type": "fallback", "credentials": ["first", "second"]}, renews=True),
+    "all": Case({"type": "all", "credentials": ["first", "X-header", "X-query"]},
+                ("Authorization", "X-header", "?X-query")),
+    "all that renew": Case({"type": "all", "credentials": ["exec", "X-header"]}, ("Authorization", "X-header"),
+                           renews=True),
     "jwt": Case({"type": "jwt", "key": SECRET}, renews=True, turns=True),
     "github_app": Case(
         {"type": "github_app", "app_id": 1, "installation_id": 2, "key": f"{SECRET}\n{PEM}"}, renews=True
@@ -158,7 +162,10 @@ def issuer(count: int = 5, kind: str = "Bearer") -> Script:
 
 
 def members() -> dict[str, Scheme]:
-    return {name: build({"type": "bearer", "token": f"{SECRET}-{name}"}) for name in ("first", "second")}
+    bearers = {name: build({"type": "bearer", "token": f"{SECRET}-{name}"}) for name in ("first", "second")}
+    keys = {f"X-{place}": build({"type": "api_key", "in": place, "name": f"X-{place}", "value": SECRET})
+            for place in ("header", "query")}  # fmt: skip
+    return {**bearers, **keys, "exec": made({"type": "exec", "command": ["echo", TOKEN]}, {})}
 
 
 @pytest.fixture
@@ -166,8 +173,9 @@ def scheme(case: Case) -> Scheme:
     return made(case.table)
 
 
-def made(table: dict[str, Any]) -> Scheme:
-    return build(table, issuer=issuer(kind="DPoP" if table.get("dpop") else "Bearer"), others=members())
+def made(table: dict[str, Any], others: dict[str, Scheme] | None = None) -> Scheme:
+    others = members() if others is None else others
+    return build(table, issuer=issuer(kind="DPoP" if table.get("dpop") else "Bearer"), others=others)
 
 
 async def shown(case: Case, scheme: Scheme, to: httpx.Request) -> httpx.Request:

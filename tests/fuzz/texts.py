@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from proxy import environment
-from proxy.cli.run import reference, settings_of_flags
+from proxy.cli._flags import reference, settings_of_flags
 from proxy.clock import Clock
 from proxy.config import Settings, load
 from proxy.credentials import Context

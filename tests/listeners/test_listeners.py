@@ -72,7 +72,7 @@ async def test_an_address_in_use_is_told(address: str) -> None:
     if listener.entrance.port:
         address = address.replace(":0", f":{listener.entrance.port}")
     try:
-        with pytest.raises(ListenError, match="(right would be|expected) another p"):
+        with pytest.raises(ListenError, match=r"(right would be|expected) another p"):
             await opened(address)
         assert await greeting(listener) == b"hello"
     finally:
@@ -199,6 +199,6 @@ async def test_an_address_that_several_processes_serve_is_still_in_use_for_other
     if bound.entrance.port:
         address = address.replace(":0", f":{bound.entrance.port}")
     for shares in (1, 2):
-        with pytest.raises(ListenError, match="(right would be|expected) another p"):
+        with pytest.raises(ListenError, match=r"(right would be|expected) another p"):
             kind(address).bind(address, shares)
     bound.close()

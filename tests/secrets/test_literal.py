@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from proxy.secrets import Secret, SecretText, Source, is_secret_table, literal
+from proxy.secrets import Secret, SecretText, Source, is_secret_table, literal_text
 from proxy.secrets.literal import Literal
 
 ADAPTER: TypeAdapter[Source] = TypeAdapter(Secret)
@@ -51,4 +51,4 @@ def test_its_schema_is_a_string_or_a_table() -> None:
     ("value", "text"), [("x", "x"), ({"literal": "x"}, "x"), ({"env": "x"}, None), ({"literal": 3}, None), (3, None)]
 )
 def test_what_stands_in_the_configuration_itself(value: object, text: str | None) -> None:
-    assert literal(value) == text
+    assert literal_text(value) == text
