@@ -83,7 +83,8 @@ class Writer:
         return json.dumps(key, ensure_ascii=self._flip()) if "'" in key or self._flip() else f"'{key}'"
 
     def _dotted(self, keys: KeyPath) -> str:
-        return self._draw(st.sampled_from([".", " . ", ". "])).join(map(self._key, keys))
+        dot: str = self._draw(st.sampled_from([".", " . ", ". "]))
+        return dot.join(map(self._key, keys))
 
     def document(self, table: dict[str, Any], path: KeyPath = ()) -> None:
         """Write a table whose header has been written; those below it get headers of their own, or not."""

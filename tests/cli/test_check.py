@@ -202,7 +202,7 @@ async def test_live_says_what_is_wrong(api: DemoServer) -> None:
     ("status", "ok", "text"),
     [
         (200, True, "200 accepted"), (204, True, "204 accepted"), (302, True, "302 redirects"),
-        (400, True, "400 refused the request"), (401, False, "401 refused the credential"), (403, True, "403 forbidden"),
+        (400, True, "400 refused the request"), (401, False, "401 refused the credential"), (403, True, "403 forbid"),
         (404, True, "404 nothing is there"), (405, True, "405 GET is not allowed"), (407, False, "407 a proxy"),
         (410, True, "410 refused the request"), (429, True, "429 the API throttles"), (500, True, "500 the API failed"),
     ],
