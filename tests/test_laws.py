@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("proxy", "proxy.clock", "proxy.demo", "proxy.dumps", "proxy.encoding", "proxy.environment", "proxy.errors",
      "proxy.exposure", "proxy.files", "proxy.gateway", "proxy.hints", "proxy.keyrings", "proxy.later", "proxy.lines",
-     "proxy.methods", "proxy.mistakes", "proxy.plugins", "proxy.runfile", "proxy.tomllines", "proxy.values", "proxy.waiting"),
+     "proxy.methods", "proxy.mistakes", "proxy.plugins", "proxy.runfile", "proxy.tomllines", "proxy.values",
+     "proxy.waiting"),
     ("proxy.process",),
     ("proxy.keys", "proxy.layers", "proxy.listeners", "proxy.log", "proxy.metrics", "proxy.secrets", "proxy.transport"),
     ("proxy.stores",),

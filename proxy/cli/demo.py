@@ -11,6 +11,7 @@ import click
 from proxy import demo
 from proxy.app import App
 from proxy.cli import in_colour, told
+from proxy.cli._flags import settings_of_addresses
 from proxy.cli.run import run_loop, serve
 from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
@@ -29,12 +30,13 @@ class DemoError(CountersignError):
 @click.command("demo")
 @click.option("--api-only", is_flag=True, help="Only the API, as a test double.")
 @click.option("--listen", metavar="ADDRESS", help="Where the proxy listens, or with --api-only the API.")
+@click.option("--admin", metavar="ADDRESS", help='The admin listener; "" or none for none.')
 @click.option("--api-port", default=0, type=click.IntRange(0, 65535), help="The API's port; 0 for any free one.")
 @told
-def command(api_only: bool, listen: str | None, api_port: int) -> None:
+def command(api_only: bool, listen: str | None, admin: str | None, api_port: int) -> None:
     """Start an API that wants credentials, and the proxy that has them."""
     require_parser()
-    run_loop(to_the_end(_api(listen) if api_only else _both(listen, api_port)))
+    run_loop(to_the_end(_api(listen) if api_only else _both(listen, admin, api_port)))
 
 
 async def _api(listen: str | None) -> None:
@@ -65,20 +67,18 @@ async def _started(host: str, port: int) -> demo.DemoServer:
         raise DemoError(f"the demo API can't listen on {host}:{port}: {failure.strerror}") from None
 
 
-async def _both(listen: str | None, api_port: int) -> None:
+async def _both(listen: str | None, admin: str | None, api_port: int) -> None:
     api = await _started("127.0.0.1", api_port)
     try:
         log = Log(stderr(), colours=in_colour())
-        await serve(App(settings_for(api.url, listen), log), log, guide)
+        await serve(App(settings_for(api.url, listen, admin), log), log, guide)
     finally:
         await api.aclose()
 
 
-def settings_for(api_url: str, listen: str | None) -> Settings:
+def settings_for(api_url: str, listen: str | None, admin: str | None = None) -> Settings:
     """Return the demo's configuration; the environment can change it as always."""
-    table: Table = dict(demo.settings(api_url))
-    if listen:
-        table["server"] = {"listen": [listen]}
+    table: Table = {**demo.settings(api_url), **settings_of_addresses((listen,) if listen else (), admin)}
     return load(overrides=table, use_file=False)
 
 

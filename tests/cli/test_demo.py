@@ -88,3 +88,8 @@ def test_the_guide_is_bold_on_a_terminal(
     guide("http://localhost:8080")
     assert ("\x1b[1m" in "".join(said)) is bold
     assert re.search(r"curl -s http://localhost:8080/basic/hello", "".join(said))
+
+
+@pytest.mark.parametrize(("admin", "address"), [(None, "127.0.0.1:8081"), ("none", ""), ("127.0.0.1:0", "127.0.0.1:0")])
+def test_the_admin_listener_by_a_flag(admin: str | None, address: str) -> None:
+    assert settings_for("http://127.0.0.1:9", "127.0.0.1:0", admin).server.admin == address
