@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_text
+from proxy.encoding import TEXT
 from proxy.errors import CredentialError, TokenEndpointDown
 from proxy.log import mask
 from proxy.process import Printed, ProgramError, ProgramTimeout, run
@@ -63,7 +64,7 @@ class ExecScheme(TokenScheme):
             )
         now = self._clock.time()
         try:
-            token = from_text(printed.output.decode("utf-8", "replace"), now, f"what {self._what} printed")
+            token = from_text(printed.output.decode(TEXT, "replace"), now, f"what {self._what} printed")
         except CredentialError as failure:
             raise CredentialError(f"{failure.detail}{said}") from None
         return token if token.expires_at is not None else replace(token, expires_at=now + UNTOLD)

@@ -48,6 +48,12 @@ async def test_it_is_run_once_and_what_it_prints_is_sent(program: Program) -> No
     assert program.runs == 1
 
 
+@pytest.mark.parametrize("output", [CANARY, f'{{"token": "{CANARY}"}}'])
+async def test_a_byte_order_mark_is_not_part_of_what_it_prints(program: Program, output: str) -> None:
+    sent = await applied(build(program.table(f"\ufeff{output}"), clock=program.clock))
+    assert values(sent, "Authorization") == [f"Bearer {CANARY}".encode()]
+
+
 async def test_it_is_run_again_when_the_api_refuses_the_token(program: Program) -> None:
     bench = Bench(build(program.table("t1", "t2"), clock=program.clock), 401, 200, 200)
     assert [(await bench()).status_code, bench.story.notes] == [200, ("renewed token",)]
