@@ -21,6 +21,7 @@ from pydantic_core.core_schema import no_info_plain_validator_function, tagged_u
 
 from proxy import plugins
 from proxy.clock import Clock
+from proxy.credentials._query import url_without
 from proxy.secrets import Source
 from proxy.tokens import Tokens
 from proxy.tokens.requests import Login
@@ -61,7 +62,7 @@ class Scheme(httpx.Auth):
 
     def without_credential(self, url: bytes) -> bytes:
         """Return a URL of a response without what this puts into the targets of requests, which APIs repeat there."""
-        return url
+        return url_without(url, self.parameters) if self.parameters else url
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""

@@ -37,12 +37,7 @@ class MembersScheme(Scheme):
     def __init__(self, members: Members) -> None:
         self.members = members
         self.fields = frozenset().union(*(scheme.fields for _, scheme in members))
-
-    def without_credential(self, url: bytes) -> bytes:
-        """As `Scheme.without_credential`, of all of them: which one was sent is not known any more."""
-        for _, scheme in self.members:
-            url = scheme.without_credential(url)
-        return url
+        self.parameters = frozenset().union(*(scheme.parameters for _, scheme in members))
 
     @abstractmethod
     def order(self) -> Iterator[int]:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from proxy.credentials import MASK, Context, Credential, Scheme
 from proxy.credentials._cookies import with_cookies
 from proxy.credentials._fields import check_field_name, field_value, is_token, set_field
-from proxy.credentials._query import url_without, with_query
+from proxy.credentials._query import with_query
 from proxy.secrets import Secret
 
 
@@ -74,10 +74,6 @@ class QueryKey(_KeyScheme):
     def __init__(self, settings: ApiKey) -> None:
         super().__init__(settings)
         self.parameters = frozenset({settings.name})
-
-    def without_credential(self, url: bytes) -> bytes:
-        """As `Scheme.without_credential`."""
-        return url_without(url, [self._name])
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""

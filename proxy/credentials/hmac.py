@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from proxy.clock import Clock
 from proxy.credentials import MASK, Context, Credential, Scheme, SecretKey
 from proxy.credentials._fields import check_field_name, remove_field, set_fields
-from proxy.credentials._query import url_without, with_query, without_query
+from proxy.credentials._query import with_query, without_query
 from proxy.credentials._template import CONTROL, Template
 from proxy.credentials._values import HEADERS, Values
 from proxy.errors import BodyTooLarge, CredentialError
@@ -219,10 +219,6 @@ class HmacScheme(Scheme):
         self._secret = Held(settings.secret)
         self._key_id = None if settings.key_id is None else Held(settings.key_id)
         self._values_held = [(field, Held(source)) for field, source in plan.secrets.items()]
-
-    def without_credential(self, url: bytes) -> bytes:
-        """As `Scheme.without_credential`."""
-        return url_without(url, self._settings.query) if self._settings.query else url
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""
