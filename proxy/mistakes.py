@@ -112,7 +112,7 @@ def _options(schema: Schema, root: Schema) -> list[Schema]:
 def _is_named(option: Schema, tag: int | str) -> bool:
     """Whether `tag` means `option`: its ``type``, a key that it needs, or that it is a table at all."""
     if "properties" not in option:
-        return tag in ("name", "literal")
+        return tag in ("name", "literal", "text")
     kind = option["properties"].get("type", {}).get("const")
     return tag == "table" or tag == kind or (kind is None and tag in option.get("required", ()))
 

@@ -275,7 +275,11 @@ ONE = [
      ("routes.a.credential.username: not a secret; right would be a string or one of "
       "{ command = … }, { env = … }, { file = … }, { keyring = … }")),
     (BASE + "request_headers = { set = { X-Key = 123456 } }",
-     'routes.a.request_headers.set.X-Key: is not a text; right would be "…"'),
+     ("routes.a.request_headers.set.X-Key: not a text or a secret; expected a string or one of { command = … }, "
+     "{ env = … }, { file = … }, { keyring = … }, { literal = … }")),
+    (BASE + 'request_headers = { set = { X-Key = "env:KEY" } }',
+     ('routes.a.request_headers.set.X-Key: names a secret as a text; expected { env = "KEY" }, or '
+     '{ literal = "…" } for this text')),
     (BASE + "prefix = 3", 'routes.a.prefix: is not a text; right would be "…"'),
     (BASE + 'prefix = "x"', 'routes.a.prefix: not a path prefix; right would be "/github"'),
     (BASE + 'cookies = "jar"', "routes.a.cookies: is not allowed; right would be one of pass, drop"),

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from proxy.gateway import Head, RawHeaders
 from proxy.gateway.navigation import SANDBOX, is_document
-from proxy.secrets import Source, TextOrSecret
+from proxy.secrets import Source, TextOrSecret, meant
 from proxy.transport import Repeated
 from proxy.transport.messages import CONTROL
 from proxy.values import Model, split_words
@@ -84,7 +84,12 @@ def _value(value: str) -> str:
 
 
 def _text_or_secret(value: str | Source) -> str | Source:
-    return _value(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    right = meant(value, substituted=True)
+    if right:
+        raise ValueError(f'names a secret as a text; expected {right}, or {{ literal = "…" }} for this text')
+    return _value(value)
 
 
 _Settable = Annotated[str, AfterValidator(_settable)]

@@ -212,17 +212,14 @@ else:
     # Such as a PEM; never stands in a field.
     SecretText = Annotated[_any_secret, AfterValidator(_with_lines), AfterValidator(_usable)]
 
-    _tables = Annotated[str, Tag("literal")]
-    for _member in _tagged:
-        _tables = _tables if _member.__metadata__[0].tag == "literal" else _tables | _member
     # Plain text where a value need not be secret; a secret is one only as a table.
     TextOrSecret = Annotated[
-        _tables,
+        Annotated[str, Tag("text")] | _union,
         Discriminator(
-            kind_of,
+            lambda value: "text" if isinstance(value, str) else kind_of(value),
             custom_error_type="secret",
             custom_error_message="not a text or a secret; expected a string or one of "
-            + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES if source.kind != "literal"),
+            + ", ".join(f"{{ {source.kind} = … }}" for source in SOURCES),
         ),
     ]
 

@@ -75,7 +75,7 @@ def test_a_missing_parser_is_a_warning(run: Run, config: Config, monkeypatch: py
     monkeypatch.setattr(server, "HttpRequestParser", http_parser.HttpRequestParserPy)
     found = run("check", "--config", config(TWO))
     assert found.code == 0
-    assert found.err.startswith("warning: aiohttp runs without its C parser; expected ")
+    assert "\nwarning: aiohttp runs without its C parser; expected " in found.err
 
 
 def test_a_secret_that_can_not_be_had_is_a_failure(run: Run, config: Config) -> None:

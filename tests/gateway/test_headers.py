@@ -234,6 +234,7 @@ def test_rules_that_would_break_a_message_are_refused(wrong: dict[str, Any]) -> 
 
 def test_a_secret_is_set_later_and_replaces_the_clients_field_all_the_same() -> None:
     made = RequestHeaders(b"api.test", RequestRules.model_validate({"set": {"X-Key": {"env": "KEY"}, "X-A": "1"}}))
+    assert RequestRules.model_validate({"set": {"X-Key": {"literal": "$x"}}}).set["X-Key"] != "$x"
     assert outbound([(b"x_key", b"theirs"), (b"X-KEY", b"theirs")], made)[1:] == [(b"X-A", b"1")]
 
 
