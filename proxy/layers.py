@@ -205,7 +205,7 @@ def _secret_files() -> dict[str, str]:
     for file in SECRETS_DIRECTORY.iterdir():
         if file.name.upper().startswith(PREFIX) and "__" in file.name:
             try:
-                found[file.name] = file.read_text(encoding=encoding.TEXT).rstrip()
+                found[file.name] = file.read_text(encoding=encoding.TEXT)
             except OSError as failure:
                 raise ConfigError(f"{file}: can't be read: {failure.strerror}") from None
             except UnicodeDecodeError as failure:
@@ -228,7 +228,7 @@ def _flat(name: str, label: str, variables: Mapping[str, str], below: Table) -> 
             for key in path[:-1]:
                 inner = here.get(key)
                 here[key] = here = dict(inner) if isinstance(inner, dict) else {}
-            here[path[-1]] = _value(variables[variable])
+            here[path[-1]] = _value(variables[variable].rstrip())  # echo ends a value with a line feed
             names[path] = label + variable
     return Layer(name, table, names)
 

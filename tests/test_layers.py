@@ -84,6 +84,12 @@ def test_the_environment_outdoes_dotenv(monkeypatch: pytest.MonkeyPatch) -> None
     assert merged(found) == {"a": {"b": "3", "c": "2"}}
 
 
+def test_a_line_feed_at_the_end_of_a_variable_is_no_part_of_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text('COUNTERSIGN_A__B="1\\r\\n"\n')
+    monkeypatch.setenv("COUNTERSIGN_A__C", "https://api.test\n")
+    assert merged(gather(None, {}, use_file=False)) == {"a": {"b": "1", "c": "https://api.test"}}
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [(b"\xff", ".env: is not UTF-8 text"), ("A=1".encode("utf-16"), ".env: is UTF-16 text; expected UTF-8")],

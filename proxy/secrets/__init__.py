@@ -1,7 +1,8 @@
 """Where a secret comes from: a source a file.
 
 A `Secret` knows its source and hands out its value only through `get`; it has no other way to show it. A
-source is a frozen model whose own key tells it apart (``{ env = }``, ``{ file = }``, …).
+source is a frozen model whose own key tells it apart (``{ env = }``, ``{ file = }``, …). One rule holds for all
+sources: white space at the end, line feeds above all, is no part of a secret.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Source(Model, ABC):
     def _checked(self, value: str) -> str:
         if self.pick is not None:
             value = self._picked(value, self.pick)
+        value = value.rstrip()
         flaw = self._flaw(value)
         if flaw:
             raise SecretError(f"{self.where} {flaw}")

@@ -64,7 +64,7 @@ class Command(Source):
 
     async def _run(self, *, anew: bool) -> str:
         value = self._text(await self._output())
-        if value:
+        if value.strip():
             now = time.monotonic()
             if anew and self._kept is not None and self._kept[1] == value:
                 self._rest_until = now + min(2.0**self._unchanged, LONGEST_REST)
@@ -85,7 +85,7 @@ class Command(Source):
 
     def _text(self, output: bytes) -> str:
         try:
-            return output.decode(encoding.TEXT).rstrip()
+            return output.decode(encoding.TEXT)
         except UnicodeDecodeError:
             pass  # raised outside: this exception has the secret on it
         raise SecretError(f"{self.where} printed something that {encoding.flaw(output)}")

@@ -18,7 +18,7 @@ _PAUSE = 0.01  # seconds
 
 
 class File(Source):
-    """``{ file = "PATH" }``; white space at the end is not part of it. ``~`` is the home directory."""
+    """``{ file = "PATH" }``; ``~`` is the home directory."""
 
     kind: ClassVar[str] = "file"
     file: Path
@@ -63,7 +63,7 @@ class File(Source):
 
     def _text(self, content: bytes) -> str:
         try:
-            return content.decode(encoding.TEXT).rstrip()
+            return content.decode(encoding.TEXT)
         except UnicodeDecodeError:
             pass  # raised outside: this exception has the secret on it
         raise SecretError(f"{self.where} {encoding.flaw(content)}")

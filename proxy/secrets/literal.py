@@ -46,7 +46,7 @@ class Literal(Source):
     def mistake(self) -> str:
         """As `Source.mistake`."""
         # An empty one was meant: some APIs want an empty password.
-        return "" if self.is_blank else self._flaw(self.value.get_secret_value())
+        return "" if self.is_blank else self._flaw(self.value.get_secret_value().rstrip())
 
     @property
     def where(self) -> str:
