@@ -103,7 +103,7 @@ class App:
         settings = self._settings
         self._setup = await settings.tokens.setup(self.log.warning)
         self._store = open_store(self._setup)
-        self._now = Generation(settings, self._store, self._surroundings)
+        self._now = Generation(settings, self._store, self._surroundings, await settings.outgoing())
         self._server = Server(self._now.gateway, settings.server, self.clock, self._observe, self.log.warning)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
@@ -261,7 +261,7 @@ class App:
                 store = open_store(setup)
                 undo.push_async_callback(store.aclose)
             forget_contexts()  # a certificate may have been renewed under the same name
-            generation = Generation(settings, store, self._surroundings)
+            generation = Generation(settings, store, self._surroundings, await settings.outgoing())
             undo.push_async_callback(generation.aclose)
             admin_token = await self._admin_token_of(settings)
             undo.pop_all()

@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from proxy import consistency, environment
+from proxy import consistency, environment, proxy_choice
 from proxy.credentials import Credential, CredentialTable
 from proxy.environment import PREFIX
 from proxy.errors import ConfigError
@@ -26,8 +26,10 @@ from proxy.gateway.settings import Host, RouteSettings, TimeoutSettings
 from proxy.layers import ADMIN, KeyPath, Layer, Table, gather, merged, sources
 from proxy.listeners import NOT_AN_ADDRESS, Address, kind
 from proxy.mistakes import Mistake, explain, nearest
+from proxy.proxy_choice import Choice, Outgoing
 from proxy.secrets import Secret, Source, is_secret_table
 from proxy.stores.settings import TokenSettings
+from proxy.transport.proxies import NoProxy, OutgoingProxy, ProxyKey, ProxySettings, own_proxy
 from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Model, split_words
 
@@ -92,6 +94,8 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     timeout: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
+    proxy: ProxyKey | None = None
+    no_proxy: NoProxy = ()
     routes: dict[str, RouteSettings] = Field(default={}, min_length=1)
     credentials: dict[str, CredentialTable] = {}
     _file: Path | None = PrivateAttr(default=None)
@@ -132,15 +136,39 @@ class Settings(BaseSettings):
             _over(self.limits, route.limits),
         )
 
+    async def outgoing(self) -> Outgoing:
+        """Return which outgoing proxy leads where.
+
+        Raises:
+            ConfigError: the URL of one can't be had, or is none.
+
+        """
+        return await proxy_choice.outgoing(self._proxies(), self.routes, self.credentials)
+
+    def _proxies(self) -> Choice:
+        return Choice().with_own(ProxySettings.model_construct(proxy=self.proxy, no_proxy=self.no_proxy), ())
+
+    def conflicts(self) -> Iterator[Mistake]:
+        """Credentials that need an outgoing proxy of their own."""
+        return proxy_choice.conflicts(self._proxies(), self.routes, self.credentials)
+
     def secrets(self) -> Iterator[tuple[KeyPath, Source]]:
         """Key path and source of every secret, those of inline credentials included."""
         yield from self._own_secrets()
         for name, route in self.routes.items():
             for field, source in route.request_headers.secrets():
                 yield ("routes", name, "request_headers", "set", field), source
+        for path, proxy in self._outgoing_proxies():
+            if proxy is not None and proxy.is_secret:
+                yield (*path, "proxy"), proxy.source
         for path, credential in self._used():
             for below, source in credential.secrets():
                 yield (*path, *((below,) if isinstance(below, str) else below)), source
+
+    def _outgoing_proxies(self) -> Iterator[tuple[KeyPath, OutgoingProxy | None]]:
+        yield (), self.proxy
+        yield from ((("routes", name), route.proxy) for name, route in self.routes.items())
+        yield from ((path, own.proxy) for path, each in self._used() if (own := own_proxy(each)) is not None)
 
     def _own_secrets(self) -> Iterator[tuple[KeyPath, Source]]:
         for section, table in (("server", self.server), ("tokens", self.tokens)):
@@ -254,6 +282,7 @@ def _inconsistent(settings: Settings, found: set[Mistake], table: Table, layers:
     secrets = [path for path, _ in settings.secrets()]
     yield from consistency.overlaps(routes, server.listen, server.admin if settings.has_admin else "")
     yield from consistency.cycles(settings.credentials)
+    yield from settings.conflicts()
     yield from consistency.certificates(settings.certificates())
     yield from consistency.empty(secrets, table)
     references = list(
@@ -314,6 +343,11 @@ def _nearest_variable(words: str) -> str:
         return f"{PREFIX}{right}__{rest}"
     models: dict[str, type[Model]] = {"SERVER": ServerSettings, "TOKENS": TokenSettings, "RETRY": RetrySettings,
               "TIMEOUT": TimeoutSettings, "LIMITS": LimitSettings}  # fmt: skip
-    known = ["CONFIG", *(f"{name}__{key.upper()}" for name, model in models.items() for key in model.model_fields)]
+    known = [
+        "CONFIG",
+        "PROXY",
+        "NO_PROXY",
+        *(f"{name}__{key.upper()}" for name, model in models.items() for key in model.model_fields),
+    ]
     right = nearest(words, known)
     return PREFIX + right if right in known else f"one that begins with {', '.join(PREFIX + each for each in sections)}"

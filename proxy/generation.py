@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
@@ -27,17 +27,20 @@ from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.table import RouteTable
 from proxy.gateway.upstream import Upstream
 from proxy.metrics import Family
+from proxy.proxy_choice import Outgoing
 from proxy.report import Report
 from proxy.stores import Store
 from proxy.tokens import Standing, Tokens
 from proxy.tokens.endpoint import CONNECT, TIMEOUT
 from proxy.transport import HTTP11Transport
+from proxy.transport.anywhere import AnywhereTransport
 from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.origin import socket_of
-from proxy.transport.outgoing import outgoing_proxy
+from proxy.transport.outgoing import DIRECT, ProxyRules
 from proxy.transport.own import OwnAddresses
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
+from proxy.transport.upgrades import UpgradeTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,19 @@ class Generation:
 
     """
 
-    def __init__(self, settings: Settings, store: Store, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, store: Store, surroundings: Surroundings, outgoing: Outgoing) -> None:
         self.settings = settings
+        self._outgoing = outgoing
         self._clock = surroundings.clock
         self._random = surroundings.random
-        self._foreign = StockTransport(context, connect=CONNECT, read=TIMEOUT)
+        self._foreign: dict[ProxyRules, AnywhereTransport] = {}  # for what is not a route's own upstream
         self._tokens = Tokens(
-            store, surroundings.clock, self._foreign, surroundings.renewed, surroundings.warn, surroundings.random
+            store,
+            surroundings.clock,
+            self._anywhere(DIRECT),
+            surroundings.renewed,
+            surroundings.warn,
+            surroundings.random,
         )
         self.own = OwnAddresses()
         self._schemes: dict[str, Scheme] = {}  # those that routes name
@@ -109,30 +118,43 @@ class Generation:
             scheme = self._build(f"routes.{name}", settings.credential)
         else:
             scheme = self._named(settings.credential)
-        upstream = Upstream(settings.upstream, self._transport(settings, timeout), self._foreign)
+        rules = self._outgoing.routes[name]
+        proxy = None if socket_of(settings.upstream) else rules.proxy_for(settings.upstream)
+        transport = self._transport(settings, timeout, proxy)
+        upstream = Upstream(settings.upstream, transport, self._anywhere(rules), proxy)
         exchange = Exchange(upstream, scheme, retry, clock=self._clock, random=self._random)
         return Route(name, settings, exchange, scheme, limits, timeout)
 
-    def _transport(self, settings: RouteSettings, timeout: TimeoutSettings) -> httpx.AsyncBaseTransport:
-        proxy = outgoing_proxy(settings.proxy.get_secret_value(), settings.upstream)
+    def _anywhere(self, rules: ProxyRules) -> AnywhereTransport:
+        if rules not in self._foreign:
+            self._foreign[rules] = AnywhereTransport(context, rules, connect=CONNECT, read=TIMEOUT)
+        return self._foreign[rules]
+
+    def _transport(
+        self, settings: RouteSettings, timeout: TimeoutSettings, proxy: httpx.URL | None
+    ) -> httpx.AsyncBaseTransport:
         connect, read = timeout.connect or None, timeout.read or None
-        http11 = HTTP11Transport(
+        is_plain = settings.upstream.scheme == "http"
+        http11 = partial(
+            HTTP11Transport,
             settings.upstream,
-            ssl_context=context(settings.tls) if settings.upstream.scheme == "https" else None,
+            ssl_context=None if is_plain else context(settings.tls),
             uds=socket_of(settings.upstream),
             proxy=proxy,
             connect_timeout=connect,
             read_timeout=read,
             own=self.own,
         )
+        if is_plain and proxy is not None:
+            return UpgradeTransport(http11(), http11(tunnel=True))
         if not settings.http2:
-            return http11
+            return http11()
         tls = partial(context, settings.tls, "h2")
 
         def http2() -> StockTransport:
             return StockTransport(tls, connect=connect, read=read, proxy=proxy, http2=True, own=self.own)
 
-        return HTTP2Transport(http2, http11)
+        return HTTP2Transport(http2, http11())
 
     def _named(self, name: str) -> Scheme:
         if name not in self.settings.credentials:
@@ -142,7 +164,9 @@ class Generation:
         return self._schemes[name]
 
     def _build(self, name: str, credential: Credential) -> Scheme:
-        scheme = credential.build(Context(name, self._named, self._tokens, self._clock))
+        rules = self._outgoing.credentials[name]
+        tokens = replace(self._tokens, client=self._anywhere(rules), outgoing=rules)
+        scheme = credential.build(Context(name, self._named, tokens, self._clock))
         self._built.append((name, scheme))
         return scheme
 
@@ -192,7 +216,8 @@ class Generation:
         await asyncio.gather(*(source.aclose() for source in self._tokens.sources))
         for _, scheme in self._built:
             await scheme.aclose()
-        await self._foreign.aclose()
+        for transport in self._foreign.values():
+            await transport.aclose()
 
 
 def _pause_name(route: Route) -> str:

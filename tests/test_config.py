@@ -88,11 +88,8 @@ def test_a_route_needs_nothing_but_its_upstream(write: Write, tmp_path: Path) ->
     route = found.routes["a"]
     assert (route.prefix, route.host, route.listen, route.credential) == ("", None, None, "none")
     assert (route.strip_prefix, route.client_authorization, route.cookies) == (True, "replace", "pass")
-    assert (route.rewrite, route.proxy.get_secret_value(), route.insecure) == (
-        ("location", "link", "set-cookie"),
-        "",
-        False,
-    )
+    assert (route.rewrite, route.insecure) == (("location", "link", "set-cookie"), False)
+    assert (found.proxy, found.no_proxy, route.proxy, route.no_proxy) == (None, (), None, None)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +527,8 @@ def test_mistakes_name_the_layer_that_they_stand_in(
         ("ROUTE__API__UPSTREAM", "COUNTERSIGN_ROUTES__API__UPSTREAM"),
         ("CONFIG_FILE", "COUNTERSIGN_CONFIG"),
         ("XYZZY", ("one that begins with COUNTERSIGN_SERVER, COUNTERSIGN_TOKENS, COUNTERSIGN_RETRY, "
-         "COUNTERSIGN_TIMEOUT, COUNTERSIGN_LIMITS, COUNTERSIGN_ROUTES, COUNTERSIGN_CREDENTIALS")),
+         "COUNTERSIGN_TIMEOUT, COUNTERSIGN_LIMITS, COUNTERSIGN_PROXY, COUNTERSIGN_NO_PROXY, COUNTERSIGN_ROUTES, "
+         "COUNTERSIGN_CREDENTIALS")),
     ],
 )  # fmt: skip
 def test_a_variable_that_means_nothing(

@@ -17,10 +17,12 @@ from proxy.gateway.body import LimitSettings
 from proxy.gateway.retry import RetrySettings
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.stores.settings import TokenSettings
+from proxy.transport.proxies import ProxySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLES: dict[str, type[BaseModel]] = {
+    "": ProxySettings,
     "server": ServerSettings,
     "tokens": TokenSettings,
     "retry": RetrySettings,
@@ -66,7 +68,8 @@ def test_every_key_of_the_configuration_is_told() -> None:
         (table, field.alias or name) for table, model in TABLES.items() for name, field in model.model_fields.items()
     }
     assert told == real
-    assert {table.partition(".")[0] for table in TABLES} | {"credentials"} == Settings.model_fields.keys()
+    tables = {table.partition(".")[0] for table in TABLES if table}
+    assert tables | {"credentials", *ProxySettings.model_fields} == Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize(("table", "key", "default"), [row for row in rows() if row[2].startswith("`")])

@@ -18,16 +18,16 @@ from proxy.stores.memory import MemoryStore
 from tests.doubles import FakeClock
 
 
-def generation(table: dict[str, Any], store: Store | None = None) -> Generation:
+async def generation(table: dict[str, Any], store: Store | None = None) -> Generation:
     surroundings = Surroundings(
         FakeClock(), Random(1), lambda credential, outcome: None, lambda text: None, lambda failure: None
     )
     settings = load(overrides={"tokens": {"store": "memory"}, **table}, use_file=False)
-    return Generation(settings, store or MemoryStore(), surroundings)
+    return Generation(settings, store or MemoryStore(), surroundings, await settings.outgoing())
 
 
 async def test_routes_that_name_the_same_credential_share_it() -> None:
-    made = generation(
+    made = await generation(
         {
             "routes": {
                 "a": {"prefix": "/a", "upstream": "https://api.test", "credential": "key"},
@@ -45,7 +45,7 @@ async def test_routes_that_name_the_same_credential_share_it() -> None:
 
 
 async def test_a_credential_may_be_called_none() -> None:
-    made = generation(
+    made = await generation(
         {
             "routes": {"a": {"upstream": "https://api.test", "credential": "none"}},
             "credentials": {"none": {"type": "bearer", "token": "x"}},
@@ -56,7 +56,7 @@ async def test_a_credential_may_be_called_none() -> None:
 
 
 async def test_global_keys_hold_where_the_route_has_none_of_its_own() -> None:
-    made = generation(
+    made = await generation(
         {
             "retry": {"attempts": 7, "backoff": "1s"},
             "routes": {"a": {"upstream": "https://api.test", "retry": {"backoff": "2s"}}},
@@ -69,7 +69,7 @@ async def test_global_keys_hold_where_the_route_has_none_of_its_own() -> None:
 
 async def test_a_missing_certificate_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match=r"tls\.ca"):
-        generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})
+        await generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})
 
 
 async def test_an_inline_credential_tells_its_expiry_and_is_closed_once_like_any_other() -> None:
@@ -82,7 +82,7 @@ async def test_an_inline_credential_tells_its_expiry_and_is_closed_once_like_any
         async def aclose(self) -> None:
             self.closed += 1
 
-    made = generation({"routes": {"a": {"upstream": "https://api.test", "credential": {"type": "none"}}}})
+    made = await generation({"routes": {"a": {"upstream": "https://api.test", "credential": {"type": "none"}}}})
     assert [name for name, _ in made._built] == ["routes.a"]
     scheme = Counted()
     made._built[:] = [("routes.a", scheme)]
@@ -117,7 +117,7 @@ async def test_replicas_wait_together_at_the_gate_of_the_same_route_credential_a
 
     store = Sharing()
     tables = [table("key"), table("key"), table("other"), table("key", upstream="https://other.test")]
-    replicas = [generation(each, store) for each in tables]
+    replicas = [await generation(each, store) for each in tables]
     gates = [made.gateway.table.routes[0].exchange.gates for made in replicas]
     scopes = [scope_of("GET", b"/search"), scope_of("GET", b"/user")]
     for request in ("one", "another"):

@@ -107,6 +107,11 @@ def credential_name(route: Route) -> str:
     return credential if isinstance(credential, str) else f"{credential.type} (inline)"
 
 
+def credential_proxy(route: Route) -> str | None:
+    """Return the outgoing proxy of what a route's credential requests, for people; None if it requests nothing."""
+    return ", ".join(map(str, route.scheme.outgoing)) or None
+
+
 async def problems(routes: Iterable[Route]) -> Problems:
     """Return why credentials can't be had; those are missing that can."""
     routes = list(routes)
@@ -184,4 +189,15 @@ class Admin:
             )
 
 
-__all__ = ["Admin", "Common", "Facts", "Page", "Problems", "Workers", "credential_name", "problem", "problems"]
+__all__ = [
+    "Admin",
+    "Common",
+    "Facts",
+    "Page",
+    "Problems",
+    "Workers",
+    "credential_name",
+    "credential_proxy",
+    "problem",
+    "problems",
+]

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from proxy import USER_AGENT
-from proxy.admin import credential_name, problem
+from proxy.admin import credential_name, credential_proxy, problem
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import aligned, config_option, told
@@ -27,6 +27,7 @@ from proxy.gateway.server import require_parser
 from proxy.life import exposures
 from proxy.log import Log
 from proxy.mistakes import dotted, nearest
+from proxy.transport.outgoing import NONE, shown
 
 PATIENCE = 20.0  # seconds for each route
 _DENIED = "http_request_denied"  # the route's own policy does not allow the request, which is no fault
@@ -55,6 +56,8 @@ class Row:
     Attributes:
         scope: what its token may do, if it has one and the server said so.
         expires_in: seconds that the token lives from now on, if that is known.
+        proxy: the outgoing proxy that leads to the upstream, if one does.
+        credential_proxy: the same of what the credential requests; None if it requests nothing.
 
     """
 
@@ -66,6 +69,8 @@ class Row:
     ok: bool = True
     scope: str | None = None
     expires_in: int | None = None
+    proxy: str | None = None
+    credential_proxy: str | None = None
 
 
 @click.command("check")
@@ -167,7 +172,15 @@ async def checked(settings: Settings, *, live: bool, paths: Mapping[str, str] | 
 
 
 def _row(route: Route) -> Row:
-    return Row(route.name, matches(route.settings), str(route.settings.upstream), credential_name(route))
+    proxy = route.exchange.upstream.proxy
+    return Row(
+        route.name,
+        matches(route.settings),
+        str(route.settings.upstream),
+        credential_name(route),
+        proxy=None if proxy is None else shown(proxy),
+        credential_proxy=credential_proxy(route),
+    )
 
 
 async def _try(app: App, route: Route, row: Row, path: str) -> None:
@@ -221,12 +234,18 @@ def lasting(seconds: int) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows aligned, under a head."""
-    head = ("ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL", "RESULT")
-    cells: list[tuple[str, ...]] = [
-        head,
-        *((row.route, row.matches, row.upstream, row.credential, row.result + _token(row)) for row in rows),
+    """Return the rows aligned, under a head; a column in which nothing stands is left out."""
+    cells = [("ROUTE", "MATCHES", "UPSTREAM", "CREDENTIAL", "PROXY", "RESULT")]
+    cells += [
+        (row.route, row.matches, row.upstream, row.credential, _proxies(row), row.result + _token(row)) for row in rows
     ]
-    if not any(row[4] for row in cells[1:]):
-        cells = [row[:4] for row in cells]
-    return aligned(cells)
+    columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
+    return aligned(list(zip(*columns, strict=True)))
+
+
+def _proxies(row: Row) -> str:
+    """Return the outgoing proxies of a row, empty if there are none."""
+    own, credentials = row.proxy or NONE, row.credential_proxy
+    if credentials in (None, own):
+        return row.proxy or ""
+    return f"{own}; credential: {credentials}"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from proxy.admin import credential_name
+from proxy.admin import credential_name, credential_proxy
 from proxy.app import App
 from proxy.cli import config_option, told
 from proxy.cli.run import run_loop
@@ -23,6 +23,7 @@ from proxy.gateway.headers import read
 from proxy.log import Log
 from proxy.methods import REGISTERED
 from proxy.places import own
+from proxy.transport.outgoing import NONE, shown
 
 _SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-countersign-token"})
 
@@ -100,6 +101,8 @@ async def explained(
             "credential": credential_name(route),
             "method": method,
             "url": f"{upstream.url.scheme}://{upstream.authority.decode()}{target}",
+            "proxy": None if upstream.proxy is None else shown(upstream.proxy),
+            "credential_proxy": credential_proxy(route),
             "headers": [[name, _shown(name, value)] for name, value in _decoded(request.headers.raw)],
             "body_bytes": len(body or b""),
             **notes,
@@ -147,16 +150,19 @@ def text(found: Told) -> str:
     """Return it for people."""
     if "status" in found:
         return f"not sent: {found['status']} {found['error']}: {found['detail']}"
-    lines = [
-        f"route: {found['route']}",
-        f"credential: {found['credential']}",
+    lines = [f"route: {found['route']}", f"credential: {found['credential']}"]
+    if found["proxy"] is not None:
+        lines.append(f"outgoing proxy: {found['proxy']}")
+    if found["credential_proxy"] not in (None, found["proxy"] or NONE):
+        lines.append(f"outgoing proxy of the credential's requests: {found['credential_proxy']}")
+    lines += [
         "",
         f"{found['method']} {found['url']}",
     ]
     lines += [f"{name}: {value}" for name, value in found["headers"]]
     if found["body_bytes"]:
         lines += ["", f"({found['body_bytes']} bytes of body)"]
-    known = ("route", "credential", "method", "url", "headers", "body_bytes")
+    known = ("route", "credential", "method", "url", "proxy", "credential_proxy", "headers", "body_bytes")
     for key, value in found.items():
         if key not in known:
             lines += ["", f"{key.replace('_', ' ')}:", *("  " + line for line in str(value).splitlines())]

@@ -26,6 +26,7 @@ from proxy.secrets import Source
 from proxy.tokens import Tokens
 from proxy.tokens.requests import Login
 from proxy.tokens.source import TokenSource
+from proxy.transport.outgoing import ProxyRules
 from proxy.values import Model
 
 SecretKey = str | tuple[str, ...]  # of a secret in an inner table all keys that lead to it
@@ -44,6 +45,7 @@ class Scheme(httpx.Auth):
         parameters: names of the parameters of the query that it sets.
         signs: whether what it sets depends on the rest of the request.
         source: where its tokens come from, if it has any.
+        outgoing: which outgoing proxies lead to what it requests itself.
 
     """
 
@@ -51,6 +53,7 @@ class Scheme(httpx.Auth):
     parameters: frozenset[str] = frozenset()
     signs: bool = False
     source: TokenSource | None = None
+    outgoing: tuple[ProxyRules, ...] = ()
 
     async def apply(self, request: httpx.Request) -> None:
         """Put the credential on `request`.

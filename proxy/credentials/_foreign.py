@@ -100,10 +100,17 @@ class ForeignScheme(Scheme):
     Args:
         inner: it.
         threads: where it may block between its yields, unless its flow is an asynchronous one; None if it doesn't.
+        client: for what it sends to other origins than the route's; None for the route's own.
 
     """
 
-    def __init__(self, inner: httpx.Auth, threads: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self,
+        inner: httpx.Auth,
+        threads: ThreadPoolExecutor | None = None,
+        client: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._client = client
         self._inner = inner
         overridden = type(inner).async_auth_flow is not httpx.Auth.async_auth_flow
         self._threads = None if overridden else threads
@@ -127,6 +134,8 @@ class ForeignScheme(Scheme):
                     following.url = base
                 else:
                     following.extensions.pop("target", None)
+                    if self._client is not None:
+                        following.extensions["client"] = self._client
                 response = yield following
                 if following.url is base:
                     following.url = url

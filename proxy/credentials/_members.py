@@ -38,6 +38,7 @@ class MembersScheme(Scheme):
         self.members = members
         self.fields = frozenset().union(*(scheme.fields for _, scheme in members))
         self.parameters = frozenset().union(*(scheme.parameters for _, scheme in members))
+        self.outgoing = tuple(dict.fromkeys(rules for _, scheme in members for rules in scheme.outgoing))
 
     @abstractmethod
     def order(self) -> Iterator[int]:

@@ -14,6 +14,7 @@ from proxy.credentials._fields import set_field
 from proxy.credentials._unauthorized import Unauthorized
 from proxy.stores import Token
 from proxy.tokens.source import TokenSource
+from proxy.transport.proxies import own_proxy
 
 EARLY = 60.0  # seconds before its expiry that a token is renewed, where no key says it
 
@@ -38,6 +39,8 @@ class TokenScheme(Scheme):
         self._settings = settings
         self._name = context.name
         self._clock = context.clock
+        if own_proxy(settings) is not None:
+            self.outgoing = (context.tokens.outgoing,)
         self.source = TokenSource(context.name, self._store_key, self._fetch, context.tokens, refresh_before)
 
     # -- what a type says ----------------------------------------------------------------------------

@@ -21,12 +21,13 @@ from proxy.secrets import SecretNumber, SecretText
 from proxy.stores import Token
 from proxy.tokens.endpoint import Endpoint
 from proxy.tokens.settings import URL_PATTERN, check_url
+from proxy.transport.proxies import ProxySettings
 
 LIFE = 540  # seconds of the JWT that asks for a token; GitHub takes at most 600
 SLACK = 60  # seconds that this machine's clock may be ahead of GitHub's
 
 
-class GithubApp(Renewable):
+class GithubApp(ProxySettings, Renewable):
     """``type = "github_app"``; ``app_id`` may also be the app's client id."""
 
     type: Literal["github_app"]

@@ -26,6 +26,7 @@ from proxy.secrets import Source, text_of_file
 from proxy.stores import Token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.settings import check_url
+from proxy.transport.proxies import ProxySettings
 from proxy.values import Words
 
 LIFE = 3600  # seconds; the longest that Google takes
@@ -44,7 +45,7 @@ class Account:
     token_url: str
 
 
-class GoogleServiceAccount(Renewable):
+class GoogleServiceAccount(ProxySettings, Renewable):
     """``type = "google_service_account"``; the key file is read again when it changes."""
 
     type: Literal["google_service_account"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import httpx
 from pydantic import (
@@ -25,11 +25,12 @@ from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
 from proxy.errors import CredentialError
 from proxy.secrets import Source, is_secret_table, parse_secret
+from proxy.transport.proxies import ProxySettings
 
 THREADS = 32
 
 
-class Python(Credential):
+class Python(ProxySettings, Credential):
     """``type = "python"``, ``class = "package.module:Class"``; other keys are the class's arguments.
 
     An argument may be a secret table such as ``{ env = "NAME" }``. What is installed is searched first, then
@@ -37,6 +38,7 @@ class Python(Credential):
     """
 
     model_config = ConfigDict(extra="allow")
+    shares_requests: ClassVar[bool] = False
 
     type: Literal["python"]
     path: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -62,9 +64,13 @@ class Python(Credential):
         """As `Credential.secrets`."""
         return ((name, value) for name, value in self._arguments.items() if isinstance(value, Source))
 
-    def build(self, context: Context) -> Scheme:  # noqa: ARG002
+    def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
-        return PythonScheme(self.path, self._arguments)
+        # By default, what its flow sends elsewhere goes by the proxy of the route.
+        has_own = self.proxy is not None or self.no_proxy is not None
+        scheme = PythonScheme(self.path, self._arguments, context.tokens.client if has_own else None)
+        scheme.outgoing = (context.tokens.outgoing,) if has_own else ()
+        return scheme
 
     @model_serializer
     def _dump(self) -> dict[str, object]:
@@ -89,8 +95,14 @@ class PythonScheme(Scheme):
 
     fields = AUTHORIZATION
 
-    def __init__(self, path: str, arguments: dict[str, Any]) -> None:  # Any: whatever the class takes
+    def __init__(
+        self,
+        path: str,
+        arguments: dict[str, Any],  # Any: whatever the class takes
+        client: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._path = path
+        self._client = client
         self._arguments = arguments
         # Of its own, since others need the loop's: no name could be resolved while an Auth hangs in each of those.
         self._threads = ThreadPoolExecutor(THREADS, path)
@@ -131,7 +143,7 @@ class PythonScheme(Scheme):
         if self._made_of != arguments:
             async with self._lock:
                 if self._made_of != arguments:
-                    self._inner = ForeignScheme(await self._make(arguments), self._threads)
+                    self._inner = ForeignScheme(await self._make(arguments), self._threads, self._client)
                     self._made_of = arguments
         return self._inner
 

@@ -23,6 +23,7 @@ from proxy.stores import Token
 from proxy.tokens.endpoint import Endpoint, Refused, Reply
 from proxy.tokens.settings import URL_PATTERN, check_url
 from proxy.transport.messages import RawHeaders
+from proxy.transport.proxies import ProxySettings
 from proxy.values import Model
 
 _REFUSALS = (400, 401, 403, 422)
@@ -113,7 +114,7 @@ async def _text(source: Source) -> str:
     return "" if source.is_blank else await source.get()
 
 
-class Session(Renewable):
+class Session(ProxySettings, Renewable):
     """``type = "session"``; ``token`` picks a bearer token from the login's answer, in place of its cookies."""
 
     type: Literal["session"]

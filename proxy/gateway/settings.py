@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
-    SecretStr,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -25,6 +24,8 @@ from proxy.gateway.policy import Rule
 from proxy.gateway.retry import RetrySettings
 from proxy.listeners import Address
 from proxy.transport.origin import PREFIX, UnixURL, socket_of
+from proxy.transport.outgoing import NONE
+from proxy.transport.proxies import ProxySettings
 from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Model, is_loopback, split_words
 
@@ -80,13 +81,6 @@ class TimeoutSettings(Model):
     total: Duration = 0.0
 
 
-def _outgoing_proxy(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if text not in ("", "env") and not re.fullmatch(r"http://[^\s/]+/?", text):
-        raise ValueError('not a proxy; right would be "", "env" or "http://proxy.example.com:3128"')
-    return value
-
-
 def _credential_kind(value: object) -> str | None:
     return "name" if isinstance(value, str) else "table" if isinstance(value, dict | Credential) else None
 
@@ -103,7 +97,7 @@ NamedCredential = Annotated[
 ]
 
 
-class RouteSettings(Model):
+class RouteSettings(ProxySettings):
     """``[routes.NAME]``."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -130,7 +124,6 @@ class RouteSettings(Model):
         tuple[Literal["origin", "referer", "destination"], ...], BeforeValidator(split_words)
     ] = ("origin", "referer", "destination")
     tls: TlsSettings = TlsSettings()
-    proxy: Annotated[SecretStr, AfterValidator(_outgoing_proxy)] = SecretStr("")  # may hold a password
     http2: Annotated[bool, AfterValidator(_http2)] = False
     insecure: bool = False
     retry: RetrySettings = RetrySettings()
@@ -152,6 +145,6 @@ class RouteSettings(Model):
     def _reachable(self) -> RouteSettings:
         if self.http2 and self.upstream.scheme != "https":
             raise ValueError("http2 = true wants TLS; right would be an upstream with https, or http2 = false")
-        if self.proxy.get_secret_value() and socket_of(self.upstream):
-            raise ValueError('no outgoing proxy leads to a unix socket; right would be proxy = ""')
+        if self.proxy is not None and self.proxy.text != NONE and socket_of(self.upstream):
+            raise ValueError('no outgoing proxy leads to a unix socket; expected proxy = "none"')
         return self

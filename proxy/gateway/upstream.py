@@ -60,11 +60,19 @@ class Upstream:
         url: the upstream's URL, as configured.
         base: its path without the slash at its end.
         authority: its host, and its port unless that is the scheme's default: the ``Host`` of requests.
+        proxy: the outgoing proxy that leads there, None for none.
 
     """
 
-    def __init__(self, url: httpx.URL, transport: httpx.AsyncBaseTransport, foreign: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        transport: httpx.AsyncBaseTransport,
+        foreign: httpx.AsyncBaseTransport,
+        proxy: httpx.URL | None = None,
+    ) -> None:
         self.url = url
+        self.proxy = proxy
         self.base = url.raw_path.rstrip(b"/")
         self.authority = url.netloc
         self.plain_authority = plain_authority(url.netloc, url.raw_scheme + b":")
@@ -87,8 +95,8 @@ class Upstream:
     def send(self, request: httpx.Request) -> Awaitable[httpx.Response]:
         """Send one request, once.
 
-        A request that a credential's flow directs to another origin (its token endpoint, say) goes out over
-        a plain client.
+        A request that a credential's flow directs to another origin (its token endpoint, say) is sent by
+        ``extensions["client"]`` or, without one, by a plain client.
 
         Raises:
             UpstreamError: what failed, as the transport tells it.
@@ -97,7 +105,8 @@ class Upstream:
         """
         if request.url is self.url or self.is_own(request):
             return self._transport.handle_async_request(request)
-        return self._foreign.handle_async_request(request)
+        client: httpx.AsyncBaseTransport = request.extensions.pop("client", self._foreign)
+        return client.handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close the connections."""

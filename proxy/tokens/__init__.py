@@ -20,6 +20,7 @@ from proxy.errors import CredentialError, SecretError
 from proxy.keys import SigningKey
 from proxy.secrets import Source
 from proxy.tokens.settings import ClientSettings
+from proxy.transport.outgoing import DIRECT, ProxyRules
 
 if TYPE_CHECKING:
     from proxy.stores import Store
@@ -72,6 +73,7 @@ class Tokens:
 
     Attributes:
         client: for token endpoints; raises the errors of `proxy.errors`.
+        outgoing: which outgoing proxy `client` uses where.
         renewed: told of each renewal: credential, and ``success``, ``refused`` or ``unavailable``.
         warn: told of what users must know, such as a store that can't be written.
         random: spreads what would else happen all at once.
@@ -86,6 +88,7 @@ class Tokens:
     warn: Callable[[str], None] = lambda text: None  # noqa: ARG005
     random: Random = field(default_factory=Random)
     sources: list[Renewed] = field(default_factory=list)
+    outgoing: ProxyRules = DIRECT
 
 
 @dataclass(frozen=True, slots=True)

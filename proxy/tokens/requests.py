@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import httpx
 
@@ -16,7 +16,7 @@ from proxy.tokens.discovery import AuthorizationServer
 from proxy.tokens.dpop import Nonces, Prover
 from proxy.tokens.endpoint import CONNECT, TIMEOUT, Endpoint, Refused, Reply, TokenEndpoint
 from proxy.tokens.settings import ClientSettings
-from proxy.transport.stock import StockTransport
+from proxy.transport.anywhere import AnywhereTransport
 from proxy.transport.tls import TlsSettings, context
 
 Form = list[tuple[str, str]]
@@ -42,9 +42,10 @@ class TokenRequests:
         self.grant = grant
         self._authentication = authentication
         self._tokens = tokens
-        self._own: StockTransport | None = None
+        self._own: AnywhereTransport | None = None
         if settings.tls != TlsSettings():
-            self._own = StockTransport(lambda: context(settings.tls), connect=CONNECT, read=TIMEOUT)
+            tls = partial(context, settings.tls)
+            self._own = AnywhereTransport(tls, tokens.outgoing, connect=CONNECT, read=TIMEOUT)
         self._transport: httpx.AsyncBaseTransport = self._own or tokens.client
         self.server = AuthorizationServer(settings, self._transport, tokens.clock)
         self._nonces = Nonces()

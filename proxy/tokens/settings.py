@@ -9,8 +9,9 @@ from pydantic import Field, JsonValue, model_validator
 
 from proxy.keys import Algorithm
 from proxy.secrets import Secret, SecretText
+from proxy.transport.proxies import ProxySettings
 from proxy.transport.tls import TlsSettings
-from proxy.values import Duration, Model, Words, is_loopback
+from proxy.values import Duration, Words, is_loopback
 
 URL_PATTERN = r"^https?://[^\s/?#]+[^\s#]*$"
 _PATTERN = re.compile(URL_PATTERN)
@@ -18,7 +19,7 @@ _URLS = ("issuer", "token_url", "authorization_url", "device_authorization_url")
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # RFC 8693, section 3
 
 
-class ClientSettings(Model):
+class ClientSettings(ProxySettings):
     """What an OAuth2 client is, at which server, and what it wants there."""
 
     grant: str

@@ -62,6 +62,7 @@ class Way:
         uds: the path of a unix socket to go to instead.
         proxy: the host and port of an outgoing proxy.
         proxy_authorization: the value that it wants, if any.
+        tunnel: whether CONNECT is used for plain HTTP, too.
         timeout: seconds for all of it, None for ever.
         own: where it must not lead to.
 
@@ -74,6 +75,7 @@ class Way:
     uds: str | None = None
     proxy: tuple[str, int] | None = None
     proxy_authorization: bytes | None = field(default=None, repr=False)
+    tunnel: bool = False
     timeout: float | None = None
     own: OwnAddresses = field(default_factory=OwnAddresses)
 
@@ -86,7 +88,7 @@ class Way:
     @property
     def absolute_form(self) -> bytes:
         """What stands before a target that goes to an outgoing proxy, b"" if it does not."""
-        if self.proxy is None or self.tls is not None or self.uds is not None:
+        if self.proxy is None or self.tls is not None or self.tunnel or self.uds is not None:
             return b""
         return b"http://" + (self.authority.removesuffix(b":80"))
 
@@ -132,7 +134,7 @@ async def _dialled(way: Way) -> socket.socket:
         if failure.errno in OURS:
             raise
         raise OutgoingProxyError("the outgoing proxy can't be reached") from failure
-    if way.tls is not None:
+    if way.tls is not None or way.tunnel:
         try:
             await _ask_for_tunnel(wire, way)
         except BaseException:
@@ -183,7 +185,7 @@ def _check_tunnel(answer: bytes) -> None:
     if not status.startswith(b"2"):
         raise OutgoingProxyError(f"the outgoing proxy answered {int(status)}")
     if not answer.endswith(b"\r\n\r\n"):
-        # In TLS the client speaks first: these bytes are not the origin's.
+        # In TLS and HTTP the client speaks first: these bytes are not the origin's.
         raise OutgoingProxyError("the outgoing proxy sent bytes of its own")
 
 

@@ -62,6 +62,8 @@ class Facts:
         self._own = own
         self._made = made
         self.connected = False
+        self.reached = False  # by TCP
+        self.tunnelling = False  # CONNECT is under way, whose messages are not the request's
         self.sent = False
         self.complete = False  # the request
         self.begun = False  # the answer
@@ -78,6 +80,7 @@ class Facts:
         if event.startswith("connection.connect_"):
             self.connected = True
             self._half = info.get("return_value")
+            self.reached = self.reached or event.endswith("tcp.complete")
             if self._own is not None and event.endswith("tcp.complete"):
                 await _other(info["return_value"], self._own)
         elif event.endswith(".start_tls.complete"):
@@ -85,8 +88,13 @@ class Facts:
             self._made(info["return_value"])
             if self._http2:
                 await _agreed(info["return_value"])
+        elif event.endswith(".start_tls.started"):
+            self.tunnelling = False
         elif event.endswith("send_request_headers.started"):
-            self.sent = True
+            self.tunnelling = getattr(info.get("request"), "method", b"") == b"CONNECT"
+            self.sent = not self.tunnelling
+        elif self.tunnelling:
+            return
         elif event.endswith("send_request_body.complete"):
             self.complete = True
         elif event.endswith("receive_response_headers.complete"):
@@ -163,13 +171,16 @@ class StockTransport(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, httpx.AsyncByteStream)
         sent = raw_request(request.method, url, request.headers.raw, request.stream, extensions)
         try:
-            with mapped(facts):
+            with mapped(facts, by_proxy=self._proxy is not None):
                 response = await self._inner.handle_async_request(sent)
         except BaseException:
             await facts.abandon()
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = MappedStream(response.stream, facts)
+        if response.status_code == 407 and self._proxy is not None and request.url.scheme == "http":
+            await response.aclose()
+            raise OutgoingProxyError("the outgoing proxy answered 407", sent=True, begun=True)
         fault = flaw(response.status_code, response.headers.raw)
         if fault:
             await response.aclose()
@@ -236,17 +247,34 @@ class MappedStream(httpx.AsyncByteStream):
 
 
 @contextmanager
-def mapped(facts: Facts) -> Iterator[None]:
+def mapped(facts: Facts, *, by_proxy: bool = False) -> Iterator[None]:
     """Translate httpx's exceptions, here and nowhere else."""
     try:
         yield
     except httpx.HTTPError as failure:
+        if by_proxy and (problem := _of_proxy(failure, facts)) is not None:
+            raise problem from failure
         raise translate(failure, facts) from failure
     except Exception as failure:
         # httpcore lets through as it is what the layer below it refuses to send, or to read.
         if type(failure).__module__.partition(".")[0] in _LOWER:
             raise _refused(facts) from failure
         raise
+
+
+def _of_proxy(failure: httpx.HTTPError, facts: Facts) -> UpstreamError | None:
+    """Return what it means that an outgoing proxy failed, None if it was not that which failed."""
+    if isinstance(failure, httpx.ProxyError):
+        status = str(failure).partition(" ")[0]  # what follows is the proxy's own text
+        return OutgoingProxyError(f"the outgoing proxy answered {status}" if status.isdigit() else "")
+    if isinstance(failure, httpx.ConnectError) and not facts.reached:
+        is_ours = _connect_error(failure) is OutOfSockets
+        return None if is_ours else OutgoingProxyError("the outgoing proxy can't be reached")
+    if not facts.tunnelling:
+        return None
+    if isinstance(failure, httpx.TimeoutException):
+        return ConnectTimeout()
+    return OutgoingProxyError("the outgoing proxy gave no proper answer")
 
 
 def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:

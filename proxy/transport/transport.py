@@ -27,6 +27,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         server_hostname: the name for SNI and the certificate, if it is not the origin's.
         uds: the path of a unix socket to connect to instead.
         proxy: an outgoing proxy, ``http://[user:password@]host:port``.
+        tunnel: whether that is asked by CONNECT for plain HTTP, too.
         connect_timeout: seconds for name, TCP, outgoing proxy and TLS together; None or 0 for ever.
         read_timeout: seconds without progress while the upstream is to send or to take something.
         keepalive_expiry: seconds that an idle connection is kept.
@@ -44,6 +45,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         server_hostname: str | None = None,
         uds: str | None = None,
         proxy: httpx.URL | None = None,
+        tunnel: bool = False,
         connect_timeout: float | None = 5.0,
         read_timeout: float | None = 60.0,
         keepalive_expiry: float = 15.0,
@@ -67,6 +69,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             uds=uds,
             proxy=host_port(proxy) if proxy is not None else None,
             proxy_authorization=authorization,
+            tunnel=tunnel,
             timeout=connect_timeout,
             own=own or OwnAddresses(),
         )

@@ -99,6 +99,7 @@ def test_the_result_as_json(run: Run, config: Config) -> None:
     assert result["routes"][0] == {
         "route": "api", "matches": "/api/", "upstream": "https://api.example.com/v1", "credential": "key",
         "result": "", "ok": True, "scope": None, "expires_in": None,
+        "proxy": None, "credential_proxy": None,
     }  # fmt: skip
 
 

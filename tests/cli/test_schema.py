@@ -19,7 +19,8 @@ def test_the_schema_is_json_and_knows_the_keys(run: Run) -> None:
     schema = json.loads(found.out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["title"] == "countersign.toml"
-    assert set(schema["properties"]) == {"server", "tokens", "retry", "timeout", "limits", "routes", "credentials"}
+    tables = {"server", "tokens", "retry", "timeout", "limits", "routes", "credentials"}
+    assert set(schema["properties"]) == tables | {"proxy", "no_proxy"}
     assert schema["additionalProperties"] is False
     assert set(properties(schema, "ServerSettings")) == {
         "listen", "admin", "workers", "shutdown_grace", "allowed_hosts", "allowed_origins", "client_token",
