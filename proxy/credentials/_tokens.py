@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -27,11 +27,11 @@ _ABSURD = 1e15  # … and one above this is none
 def from_text(text: str, now: float, what: str) -> Token:
     """Read what a program printed.
 
-    That is a token; or JSON: a token with ``expires_in`` or ``expires_at``, an ExecCredential of Kubernetes, or
-    what AWS calls credential_process.
+    That is a token, or a JSON object that has one in a place of `_SHAPES` or, if it is an ExecCredential of
+    Kubernetes, in ``status.token``.
 
     Raises:
-        CredentialError: it is none of these.
+        CredentialError: it is none of these, or AWS access keys, which are no bearer token.
 
     """
     text = text.strip()
@@ -44,9 +44,55 @@ def from_text(text: str, now: float, what: str) -> Token:
         raise CredentialError(f"{what} is no JSON, though it begins so")
     if table.get("kind") == "ExecCredential":
         return _exec_credential(table, now, what)
-    if "AccessKeyId" in table:
-        return _aws(table, now, what)
-    return from_table(table, now, what)
+    if _at(table, "AccessKeyId") is not None or _at(table, "Credentials.AccessKeyId") is not None:
+        raise CredentialError(
+            f"{what} is AWS access keys, which sign requests and are no bearer token; "
+            "expected a program that prints a token"
+        )
+    for path, read_expiry in _SHAPES:
+        value = _at(table, path)
+        if value is not None:
+            return _made(value, read_expiry(table, now), now, what)
+    looked_for = ", ".join(path for path, _ in _SHAPES)
+    raise CredentialError(f"{what} holds no token: it has none of the keys {looked_for}, and is no ExecCredential")
+
+
+def _at(table: Table, path: str) -> object:
+    """Return what a dotted path leads to, None if it leads nowhere."""
+    value: object = table
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _expiry(table: Table, now: float) -> float | None:
+    life = lifetime(table.get("expires_in"))
+    return epoch(table.get("expires_at")) if life is None else now + life
+
+
+def _databricks_expiry(table: Table, now: float) -> float | None:
+    """Of a token that may have been kept for a while: the date counts, not its whole life."""
+    date = epoch(table.get("expiry"))
+    return _expiry(table, now) if date is None else date
+
+
+def _azure_expiry(table: Table, now: float) -> float | None:  # noqa: ARG001  # as the others
+    """``expires_on``; before version 2.54 there is ``expiresOn`` only, a date in this machine's time zone."""
+    date = epoch(table.get("expires_on"))
+    if date is None:
+        with suppress(ValueError, TypeError, OverflowError, OSError):
+            return datetime.fromisoformat(str(table.get("expiresOn"))).timestamp()
+    return date
+
+
+# Where programs put a token, and how they say when it expires.
+_SHAPES: tuple[tuple[str, Callable[[Table, float], float | None]], ...] = (
+    ("token", _expiry),
+    ("access_token", _databricks_expiry),  # databricks auth token
+    ("accessToken", _azure_expiry),  # az account get-access-token
+    ("credential.access_token", lambda table, _: epoch(_at(table, "credential.token_expiry"))),  # gcloud config-helper
+    ("authorizationToken", lambda table, _: epoch(table.get("expiration"))),  # aws codeartifact
+)
 
 
 def from_table(table: Table, now: float, what: str) -> Token:
@@ -56,9 +102,7 @@ def from_table(table: Table, now: float, what: str) -> Token:
         CredentialError: it has no such token, or one that is over.
 
     """
-    life = lifetime(table.get("expires_in"))
-    expiry = epoch(table.get("expires_at")) if life is None else now + life
-    return _made(table.get("token", table.get("access_token")), expiry, now, what)
+    return _made(table.get("token", table.get("access_token")), _expiry(table, now), now, what)
 
 
 def from_id_token(value: object, now: float, what: str) -> Token:
@@ -84,14 +128,6 @@ def _exec_credential(table: Table, now: float, what: str) -> Token:
     if not isinstance(status, dict) or "token" not in status:
         raise CredentialError(f"{what} is an ExecCredential without a token; right would be one with status.token")
     return _made(status["token"], epoch(status.get("expirationTimestamp")), now, what)
-
-
-def _aws(table: Table, now: float, what: str) -> Token:
-    if not table.get("SessionToken"):
-        raise CredentialError(
-            f'{what} is AWS keys without a SessionToken; right would be type = "sigv4", which signs by them'
-        )
-    return _made(table["SessionToken"], epoch(table.get("Expiration")), now, what)
 
 
 def _made(value: object, expires_at: float | None, now: float, what: str) -> Token:

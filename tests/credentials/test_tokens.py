@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from tests.credentials.doubles import everything
 from tests.doubles import START
 
 SOON = datetime.fromtimestamp(START + 90, UTC)
+ZULU = SOON.strftime("%Y-%m-%dT%H:%M:%SZ")
+EAST = SOON.astimezone(timezone(timedelta(hours=2))).isoformat()
 CANARY = "canary-77"
 
 
@@ -44,8 +47,20 @@ AWS = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "x"}
         ({"token": CANARY, "expires_in": 60, "expires_at": START + 90}, CANARY, 60),
         (credential(token=CANARY), CANARY, None),
         (credential(token=CANARY, expirationTimestamp=SOON.isoformat()), CANARY, 90),
-        ({**AWS, "SessionToken": CANARY, "Expiration": SOON.isoformat()}, CANARY, 90),
-        ({**AWS, "SessionToken": CANARY}, CANARY, None),
+        ({"accessToken": CANARY, "expiresOn": "2001-01-01 00:00:00.000000", "expires_on": START + 90}, CANARY, 90),
+        ({"accessToken": CANARY, "expires_on": str(int(START + 90)), "tokenType": "Bearer"}, CANARY, 90),
+        ({"accessToken": CANARY, "expiresOn": "soon"}, CANARY, None),
+        ({"configuration": {}, "credential": {"access_token": CANARY, "token_expiry": ZULU}}, CANARY, 90),
+        ({"credential": {"access_token": CANARY, "id_token": "a.b.c"}}, CANARY, None),
+        (
+            {"access_token": CANARY, "token_type": "Bearer", "expiry": f"{SOON:%Y-%m-%dT%H:%M:%S}.123456789Z"},
+            CANARY,
+            90.123456,
+        ),
+        ({"access_token": CANARY, "expiry": ZULU, "expires_in": 3600}, CANARY, 90),
+        ({"access_token": CANARY, "expiry": "", "expires_in": 60}, CANARY, 60),
+        ({"authorizationToken": CANARY, "expiration": EAST}, CANARY, 90),
+        ({"authorizationToken": CANARY, "expiration": START + 90.5}, CANARY, 90.5),
     ],
 )
 def test_what_programs_print(printed: Any, token: str, life: float | None) -> None:
@@ -53,6 +68,12 @@ def test_what_programs_print(printed: Any, token: str, life: float | None) -> No
     made = from_text(text, START, "it")
     assert (made.access_token, made.obtained_at) == (token, START)
     assert made.expires_at == (None if life is None else START + life)
+
+
+_UNKNOWN = (
+    "^it holds no token: it has none of the keys token, access_token, accessToken, credential.access_token, "
+    "authorizationToken, and is no ExecCredential$"
+)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +86,10 @@ def test_what_programs_print(printed: Any, token: str, life: float | None) -> No
         (f"{CANARY}\x00", "it holds no token"),
         (f'{{"token": "{CANARY}"', "it is no JSON"),
         ("{" * 100_000, "it is no JSON"),
-        ({}, "it holds no token"),
+        ({}, _UNKNOWN),
+        ({"tokens": CANARY}, _UNKNOWN),
+        ({"credential": CANARY}, _UNKNOWN),
+        ({"credential": {"id_token": CANARY}}, _UNKNOWN),
         ({"token": [CANARY]}, "it holds no token"),
         ({"token": f"{CANARY}\n"}, "it holds no token"),
         ({"token": CANARY, "expires_at": START}, "it is a token that has expired"),
@@ -73,13 +97,31 @@ def test_what_programs_print(printed: Any, token: str, life: float | None) -> No
         ({"kind": "ExecCredential"}, "ExecCredential without a token"),
         (credential(clientCertificateData=CANARY), "ExecCredential without a token"),
         (credential(token=CANARY, expirationTimestamp="2020-01-01T00:00:00Z"), "has expired"),
-        ({**AWS, "SecretAccessKey": CANARY}, 'right would be type = "sigv4"'),
+        ({**AWS, "SecretAccessKey": CANARY}, "^it is AWS access keys, which sign requests and are no bearer token; "),
+        ({**AWS, "SessionToken": CANARY, "Expiration": ZULU}, "^it is AWS access keys"),
+        ({"Credentials": {**AWS, "SessionToken": CANARY}, "AssumedRoleUser": {}}, "^it is AWS access keys"),
+        ({"accessToken": CANARY, "expires_on": START - 1}, "it is a token that has expired"),
+        ({"authorizationToken": CANARY, "expiration": "2020-01-01T00:00:00+00:00"}, "it is a token that has expired"),
     ],
 )
 def test_what_can_not_be_read_is_not_repeated(printed: Any, says: str) -> None:
     with pytest.raises(CredentialError, match=says) as caught:
         from_text(printed if isinstance(printed, str) else json.dumps(printed), START, "it")
     assert "canary" not in everything(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process can't be changed here")
+def test_a_date_of_azure_s_older_programs_is_in_the_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XYZ-5")  # five hours ahead of UTC
+    time.tzset()
+    try:
+        local = datetime.fromtimestamp(START + 90).strftime("%Y-%m-%d %H:%M:%S.%f")  # as Azure's does
+        made = from_text(json.dumps({"accessToken": CANARY, "expiresOn": local}), START, "it")
+        assert local[:19] == (SOON + timedelta(hours=5)).strftime("%Y-%m-%d %H:%M:%S")
+        assert made.expires_at == START + 90
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def jwt(claims: Any) -> str:
@@ -103,7 +145,13 @@ def test_what_is_no_date(value: object) -> None:
     assert epoch(value) is None
 
 
-@given(st.text() | st.dictionaries(st.sampled_from(["token", "kind", "status", "AccessKeyId"]), st.text() | st.none()))
+@given(
+    st.text()
+    | st.dictionaries(
+        st.sampled_from(["token", "kind", "status", "AccessKeyId", "accessToken", "expiresOn", "credential"]),
+        st.text() | st.none(),
+    )
+)
 def test_whatever_is_printed_is_a_token_or_an_error(printed: Any) -> None:
     try:
         token = from_text(printed if isinstance(printed, str) else json.dumps(printed), START, "it")

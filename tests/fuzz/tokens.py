@@ -69,6 +69,8 @@ def token_answer(data: bytes) -> None:
     b"plain-token\n", b'{"token": "a", "expires_in": 60}',
     b'{"access_token": "a", "expires_at": "2999-01-01T00:00:00Z"}',
     b'{"kind": "ExecCredential", "status": {"token": "t", "expirationTimestamp": "2999-01-01T00:00:00Z"}}',
+    b'{"accessToken": "a", "expiresOn": "2999-01-01 00:00:00.000000", "expires_on": 32472144000}',
+    b'{"credential": {"access_token": "a", "token_expiry": "2999-01-01T00:00:00Z"}}',
     b'{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c", "Expiration": "2999-01-01T00Z"}',
     words=[*JSON, b'"token"', b'"status"', b'"kind"', b'"ExecCredential"', b'"expires_at"', b'"2999-01-01"',
     b"T00:00:00Z"],
