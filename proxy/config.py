@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from proxy import consistency, environment, proxy_choice
-from proxy.credentials import Credential, CredentialTable
+from proxy.credentials import Credential, CredentialTable, LoadKey
 from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 from proxy.gateway.body import LimitSettings
@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         for section, table in (("server", self.server), ("tokens", self.tokens)):
             for key in type(table).model_fields:
                 yield from _sources((section, key), getattr(table, key))
+
+    def signing_keys(self) -> Iterator[tuple[KeyPath, LoadKey]]:
+        """Key path of every secret that has to be a key that signs, and what reads it as that."""
+        for path, credential in self._used():
+            yield from (((*path, key), load) for key, load in credential.signing_keys())
 
     def withhold(self) -> None:
         """Keep the proxy's own secrets from the programs that it starts; a credential's may be meant for them."""

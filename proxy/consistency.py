@@ -151,7 +151,24 @@ def certificates(tables: Iterable[tuple[KeyPath, TlsSettings]]) -> Iterator[Mist
             try:
                 context(tls)
             except ConfigError:
-                yield Mistake(path, "can't be used; right would be PEM files, and a key that belongs to cert")
+                yield _unusable(path, tls)
+
+
+def _unusable(path: KeyPath, tls: TlsSettings) -> Mistake:
+    """Return why files that are there can't be used."""
+    own = "cert" if tls.key is None else "key"  # which has the key
+    if _is_encrypted(getattr(tls, own)):
+        return Mistake((*path, own), "the key has a password; expected a key without one, as PEM")
+    return Mistake(path, "can't be used; right would be PEM files, and a key that belongs to cert")
+
+
+def _is_encrypted(file: Path | None) -> bool:
+    """Whether a PEM file says that its key is (RFC 7468, section 11; RFC 1421, section 4.6.1.1)."""
+    try:
+        text = b"" if file is None else file.read_bytes()
+    except OSError:
+        return False
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in text or b"Proc-Type: 4,ENCRYPTED" in text
 
 
 def _is_marked(file: Path | None) -> bool:

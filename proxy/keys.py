@@ -6,6 +6,7 @@ Nothing here verifies anything. PyJWT is loaded when a key is: who signs nothing
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512",
 ]  # fmt: skip
-RIGHT = "right would be a private key, as PEM without a password or as JWK"
+EXPECTED = "expected a private key, as PEM without a password or as JWK"
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _HMAC = ("HS256", "HS384", "HS512")
+_LABEL = re.compile(r"-----BEGIN ((?:RSA )?PUBLIC KEY|CERTIFICATE(?: REQUEST)?)-----")
 _SMALLEST_RSA = 2048  # bits; RFC 7518, sections 3.3 and 3.5
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 
@@ -49,20 +51,22 @@ class SigningKey:
         self.key_id = key_id
 
     @classmethod
-    def load(cls, text: str, algorithm: Algorithm | None = None, key_id: str | None = None) -> SigningKey:
-        """Take a private key from PEM (PKCS #8, PKCS #1, SEC 1) or a JWK.
+    def load(
+        cls, text: str, algorithm: Algorithm | None = None, key_id: str | None = None, *, plain: bool = False
+    ) -> SigningKey:
+        """Take a private key from PEM (PKCS #8, PKCS #1, SEC 1) or a JWK; for HMAC also a shared secret as it is.
 
         Args:
             text: the key; a PEM's line breaks may be written as ``\\n``.
             algorithm: what to sign by; None for what a JWK says or the kind of the key suggests.
             key_id: what it is named; None for what a JWK says.
+            plain: whether a text without white space is a shared secret, though no `algorithm` says so.
 
         Raises:
             SecretError: it is no such key, is too weak, or signs by other algorithms. Nothing of it is repeated.
 
         """
-        is_jwk = text.lstrip().startswith("{")
-        key, told, named = _from_jwk(text) if is_jwk else (_from_pem(text), None, None)
+        key, told, named = _read(text, algorithm, plain=plain)
         possible = _algorithms(key)
         chosen = algorithm or told or possible[0]
         if chosen not in possible:
@@ -140,6 +144,18 @@ def base64url(content: bytes) -> str:
     return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
+def _read(text: str, algorithm: str | None, *, plain: bool) -> tuple[Any, str | None, str | None]:
+    """Return a key, one of cryptography's (Any) or of bytes, and what it says of algorithm and name."""
+    if text.lstrip().startswith("{"):
+        return _from_jwk(text)
+    if "-----BEGIN " in text:
+        return _from_pem(text), None, None
+    if algorithm in _HMAC or (plain and algorithm is None and len(text.split()) == 1):
+        return text.encode(), None, None
+    hint = '; for a shared secret, algorithm = "HS256"' if algorithm is None else ""
+    raise SecretError(f"the key is no PEM; {EXPECTED}{hint}")
+
+
 def _from_pem(text: str) -> Any:  # Any: one of cryptography's
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -150,8 +166,9 @@ def _from_pem(text: str) -> Any:  # Any: one of cryptography's
     except TypeError:
         problem = "the key has a password"
     except (ValueError, UnsupportedAlgorithm):
-        problem = "the key is no PEM"
-    raise SecretError(f"{problem}; {RIGHT}")
+        found = _LABEL.search(text)
+        problem = "the key is no PEM" + ("" if found is None else f" of a private key but a {found[1].lower()}")
+    raise SecretError(f"{problem}; {EXPECTED}")
 
 
 def _from_jwk(text: str) -> tuple[Any, str | None, str | None]:  # Any: one of cryptography's
@@ -165,9 +182,9 @@ def _from_jwk(text: str) -> tuple[Any, str | None, str | None]:  # Any: one of c
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # raised outside: a JSONDecodeError has the whole text on it
     if made is None:
-        raise SecretError(f"the key is no JWK; {RIGHT}")
+        raise SecretError(f"the key is no JWK; {EXPECTED}")
     if made.key_type != "oct" and not hasattr(made.key, "private_bytes"):
-        raise SecretError(f"the key is a public JWK; {RIGHT}")
+        raise SecretError(f"the key is a public JWK; {EXPECTED}")
     named = told.get("alg")
     return made.key, named if isinstance(named, str) else None, made.key_id
 

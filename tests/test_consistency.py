@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from proxy import consistency
 from proxy.mistakes import Mistake
+from proxy.transport.tls import TlsSettings
 
 
 def paths(mistakes: object) -> list[str]:
@@ -27,6 +31,20 @@ def test_local_listeners_need_no_reason() -> None:
     addresses = ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x.sock", "", "0.0.0.0:1", "10.0.0.1:1", "[::]:1"]
     found = list(consistency.exposed([((address,), address) for address in addresses], "x"))
     assert [mistake.path[0] for mistake in found] == ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"]
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+@pytest.mark.parametrize("own", ["cert", "key"])
+def test_a_tls_key_with_a_password_is_told(tmp_path: Path, form: PrivateFormat, own: str) -> None:
+    leaf = trustme.CA().issue_cert("client.test")
+    made = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"p"))
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    chain = b"".join(each.bytes() for each in leaf.cert_chain_pems)
+    key.write_bytes(made)
+    cert.write_bytes(chain + (made if own == "cert" else b""))
+    tls = TlsSettings(cert=cert, key=None if own == "cert" else key)
+    (mistake,) = consistency.certificates([(("tls",), tls)])
+    assert str(mistake) == f"tls.{own}: the key has a password; expected a key without one, as PEM"
 
 
 def test_only_texts_in_the_file_itself_are_its_secrets(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_so_does_one_that_is_a_jwk() -> None:
 
 WRONG = {
     "nothing": ("canary-x", "is no PEM"),
-    "public pem": (public_pem(PRIVATE["ES256"]), "is no PEM"),
+    "public pem": (public_pem(PRIVATE["ES256"]), "is no PEM of a private key but a public key; expected a private key"),
+    "certificate": ("-----BEGIN CERTIFICATE-----\ncanary", "is no PEM of a private key but a certificate; expected"),
     "cut": (pem(PRIVATE["ES256"])[:-80], "is no PEM"),
     "with a password": (
         PRIVATE["ES256"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"p")).decode(),
@@ -158,6 +159,20 @@ def test_an_algorithm_of_another_kind_of_key_is_said_with_what_would_be_right(
 ) -> None:
     with pytest.raises(SecretError, match=f"does not sign by {algorithm}; right would be {right}"):
         SigningKey.load(text, algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_for_hmac_a_key_is_plain_text_or_a_jwk(algorithm: Any) -> None:
+    key = SigningKey.load("plain text of any kind", algorithm, "k1")
+    assert (key.algorithm, key.key_id, SigningKey.load(oct_jwk(), algorithm).algorithm) == (algorithm, "k1", algorithm)
+
+
+def test_without_an_algorithm_plain_text_is_a_key_only_where_that_is_meant() -> None:
+    with pytest.raises(SecretError, match=r'is no PEM; expected .* as JWK; for a shared secret, algorithm = "HS256"$'):
+        SigningKey.load("canary-x")
+    assert SigningKey.load("canary-x", plain=True).algorithm == "HS256"
+    with pytest.raises(SecretError, match="is no PEM; expected"):
+        SigningKey.load("what another file holds", plain=True)
 
 
 def test_a_shared_secret_knows_its_own_only() -> None:

@@ -139,14 +139,16 @@ def asked_paths(given: Sequence[str], settings: Settings) -> dict[str, str]:
 
 
 async def unresolved(settings: Settings) -> list[str]:
-    """Return what keeps secrets from being had."""
-    problems = []
-    for path, source in settings.secrets():
-        try:
-            await source.get()
-        except CountersignError as failure:
-            problems.append(f"{dotted(path)}: {failure}")
-    return problems
+    """Return what keeps secrets from being had, and keys from being keys."""
+    problems: dict[tuple[str, ...], str] = {}
+    secrets = ((path, source.get) for path, source in settings.secrets())
+    for path, value in (*secrets, *settings.signing_keys()):
+        if path not in problems:
+            try:
+                await value()
+            except CountersignError as failure:
+                problems[path] = f"{dotted(path)}: {failure}"
+    return list(problems.values())
 
 
 async def checked(settings: Settings, *, live: bool, paths: Mapping[str, str] | None = None) -> list[Row]:

@@ -7,7 +7,7 @@ scheme holds no lock across a yield, does no blocking I/O, and keeps the state o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import or_
@@ -22,6 +22,7 @@ from pydantic_core.core_schema import no_info_plain_validator_function, tagged_u
 from proxy import plugins
 from proxy.clock import Clock
 from proxy.credentials._query import url_without
+from proxy.keys import SigningKey
 from proxy.secrets import Source
 from proxy.tokens import Tokens
 from proxy.tokens.requests import Login
@@ -30,6 +31,7 @@ from proxy.transport.outgoing import ProxyRules
 from proxy.values import Model
 
 SecretKey = str | tuple[str, ...]  # of a secret in an inner table all keys that lead to it
+LoadKey = Callable[[], Awaitable[SigningKey]]  # raises SecretError
 MASK = "***"
 AUTHORIZATION = frozenset({b"authorization"})
 
@@ -148,6 +150,10 @@ class Credential(Model, ABC):
             if isinstance(value, Source):
                 yield key, value
 
+    def signing_keys(self) -> Iterator[tuple[str, LoadKey]]:
+        """Key of every secret that has to be a key that signs, and what reads it as that."""
+        yield from ()
+
     def named(self) -> tuple[str, ...]:
         """Names of other credentials that this one uses."""
         return ()
@@ -174,4 +180,14 @@ def _parsed(kind: str, value: object) -> Credential:
 
 CredentialTable = Annotated[Credential, _ByType]
 
-__all__ = ["AUTHORIZATION", "MASK", "Context", "Credential", "CredentialTable", "Scheme", "SecretKey", "masked"]
+__all__ = [
+    "AUTHORIZATION",
+    "MASK",
+    "Context",
+    "Credential",
+    "CredentialTable",
+    "LoadKey",
+    "Scheme",
+    "SecretKey",
+    "masked",
+]

@@ -5,6 +5,8 @@ https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-githu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 from urllib.parse import quote
 
@@ -12,7 +14,7 @@ import httpx
 from pydantic import Field, model_validator
 
 from proxy import keys
-from proxy.credentials import Context, Scheme
+from proxy.credentials import Context, LoadKey, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_table
 from proxy.errors import CredentialError
@@ -21,6 +23,7 @@ from proxy.secrets import SecretNumber, SecretText
 from proxy.stores import Token
 from proxy.tokens.endpoint import Endpoint
 from proxy.tokens.settings import URL_PATTERN, check_url
+from proxy.tokens.signing import signing_key
 from proxy.transport.proxies import ProxySettings
 
 LIFE = 540  # seconds of the JWT that asks for a token; GitHub takes at most 600
@@ -45,6 +48,19 @@ class GithubApp(ProxySettings, Renewable):
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return GithubAppScheme(self, context)
+
+    async def signing_key(self) -> SigningKey:
+        """Return ``key``.
+
+        Raises:
+            SecretError: it can't be had, or is no RSA key.
+
+        """
+        return await signing_key(self.key, partial(SigningKey.load, algorithm="RS256"))
+
+    def signing_keys(self) -> Iterator[tuple[str, LoadKey]]:
+        """As `Credential.signing_keys`."""
+        yield "key", self.signing_key
 
 
 class GithubAppScheme(TokenScheme):
@@ -78,12 +94,12 @@ class GithubAppScheme(TokenScheme):
         return from_table(endpoint.granted(reply), self._clock.time(), "GitHub's answer")
 
     async def _assertion(self) -> str:
-        key = SigningKey.load(await self._app.key.get(), "RS256")
+        key = await self._app.signing_key()
         now = int(self._clock.time())
         return key.sign({"iss": await self._app.app_id.get(), "iat": now - SLACK, "exp": now + LIFE - SLACK})
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`: asks nobody."""
         await super().explain(request)
-        SigningKey.load(await self._app.key.get(), "RS256")
+        await self._app.signing_key()
         return {"token": f"from {self._app.api_url} for the installation, or the store"}

@@ -17,7 +17,7 @@ import httpx
 from pydantic import model_validator
 
 from proxy import keys
-from proxy.credentials import Context, Scheme
+from proxy.credentials import Context, LoadKey, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_id_token
 from proxy.errors import SecretError
@@ -97,6 +97,19 @@ class GoogleServiceAccount(ProxySettings, Renewable):
             raise SecretError(f"{self.source.where} is no service account's key: {problem}; {_RIGHT}") from None
         return account
 
+    async def signing_key(self) -> SigningKey:
+        """Return the key in the key file; otherwise as `account`."""
+        account = await self.account()
+        try:
+            return SigningKey.load(account.key, "RS256", account.key_id)
+        except SecretError as failure:
+            problem = f"{self.source.where}: private_key: {failure}"
+        raise SecretError(problem)
+
+    def signing_keys(self) -> Iterator[tuple[str, LoadKey]]:
+        """As `Credential.signing_keys`."""
+        yield "key_file", self.signing_key
+
 
 class GoogleScheme(TokenScheme):
     """Sends the account's token."""
@@ -117,13 +130,13 @@ class GoogleScheme(TokenScheme):
         """As `TokenScheme.fetch`."""
         account = await self._google.account()
         endpoint = TokenEndpoint(account.token_url, self._client, self._clock)
-        form = [("grant_type", GRANT), ("assertion", self._assertion(account))]
+        form = [("grant_type", GRANT), ("assertion", self._assertion(account, await self._google.signing_key()))]
         if not self._google.audience:
             return await endpoint.request(form, {})
         answer = endpoint.granted(await endpoint.post(form, {}))
         return from_id_token(answer.get("id_token"), self._clock.time(), "the token endpoint's answer")
 
-    def _assertion(self, account: Account) -> str:
+    def _assertion(self, account: Account, key: SigningKey) -> str:
         now = int(self._clock.time())
         audience = self._google.audience
         claims = {
@@ -133,11 +146,11 @@ class GoogleScheme(TokenScheme):
             "exp": now + LIFE,
             **({"target_audience": audience} if audience else {"scope": self._scope}),
         }
-        return SigningKey.load(account.key, "RS256").sign(claims, {"kid": account.key_id} if account.key_id else None)
+        return key.sign(claims)
 
     async def explain(self, request: httpx.Request) -> dict[str, str]:
         """As `Scheme.explain`: asks nobody."""
         await super().explain(request)
         account = await self._google.account()
-        SigningKey.load(account.key, "RS256")
+        await self._google.signing_key()
         return {"token": f"from {account.token_url.partition('?')[0]} for {account.email}, or the store"}

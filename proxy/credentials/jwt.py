@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 from uuid import uuid4
 
@@ -9,11 +11,12 @@ import httpx
 from pydantic import Field, JsonValue, field_validator
 
 from proxy import keys
-from proxy.credentials import Context, Scheme
+from proxy.credentials import Context, LoadKey, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.keys import Algorithm, SigningKey
 from proxy.secrets import SecretText
 from proxy.stores import Token
+from proxy.tokens.signing import signing_key
 from proxy.values import Duration
 
 _OURS = ("iat", "exp", "jti")
@@ -55,11 +58,11 @@ class Jwt(Renewable):
             SecretError: it can't be had, or does not sign by ``algorithm``.
 
         """
-        text = await self.key.get()
-        is_private = text.lstrip().startswith("{") or "-----BEGIN " in text
-        if is_private or (self.algorithm or "HS").startswith(("RS", "PS", "ES", "Ed")):
-            return SigningKey.load(text, self.algorithm)
-        return SigningKey.shared(text, self.algorithm)
+        return await signing_key(self.key, partial(SigningKey.load, algorithm=self.algorithm, plain=True))
+
+    def signing_keys(self) -> Iterator[tuple[str, LoadKey]]:
+        """As `Credential.signing_keys`."""
+        yield "key", self.signing_key
 
 
 class JwtScheme(TokenScheme):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ import httpx
 from pydantic import model_validator
 
 from proxy import plugins
-from proxy.credentials import AUTHORIZATION, MASK, Context, Scheme
+from proxy.credentials import AUTHORIZATION, MASK, Context, LoadKey, Scheme
 from proxy.credentials._challenges import challenges
 from proxy.credentials._fields import field_value
 from proxy.credentials._renewing import Renewable, TokenScheme
@@ -56,6 +57,11 @@ class OAuth2(ClientSettings, Renewable):
             )
         authentication.check(self)
         return self
+
+    def signing_keys(self) -> Iterator[tuple[str, LoadKey]]:
+        """As `Credential.signing_keys`."""
+        if self.key is not None:
+            yield "key", self.signing_key
 
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""

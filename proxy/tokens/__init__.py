@@ -121,14 +121,7 @@ class Client:
 
     async def signing_key(self) -> SigningKey:
         """Return ``key``, which signs by ``algorithm`` and is named ``key_id``; otherwise as `value`."""
-        text = await self.value("key")
-        key_id = None if self.settings.key_id is None else await self.value("key_id")
-        try:
-            return SigningKey.load(text, self.settings.algorithm, key_id)
-        except SecretError as failure:
-            assert self.settings.key is not None
-            problem = f"{self.settings.key.where}: {failure}"
-        raise SecretError(problem)
+        return await self.settings.signing_key()
 
 
 class Grant(ABC):

@@ -7,8 +7,10 @@ import re
 import httpx
 from pydantic import Field, JsonValue, model_validator
 
-from proxy.keys import Algorithm
+from proxy.errors import SecretError
+from proxy.keys import Algorithm, SigningKey
 from proxy.secrets import Secret, SecretText
+from proxy.tokens.signing import signing_key
 from proxy.transport.proxies import ProxySettings
 from proxy.transport.tls import TlsSettings
 from proxy.values import Duration, Words, is_loopback
@@ -62,6 +64,18 @@ class ClientSettings(ProxySettings):
         if not self.tls.verify and not self.insecure:
             raise ValueError("tls.verify = false also needs insecure = true")
         return self
+
+    async def signing_key(self) -> SigningKey:
+        """Return ``key``, which signs by ``algorithm`` and is named ``key_id``.
+
+        Raises:
+            SecretError: it can't be had, or does not sign so.
+
+        """
+        if self.key is None:
+            raise SecretError("key is not given")
+        key_id = None if self.key_id is None else await self.key_id.get()
+        return await signing_key(self.key, lambda text: SigningKey.load(text, self.algorithm, key_id))
 
     @property
     def server(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from proxy.cli.check import Row, asked_paths, checked, lasting, table, unresolve
 from proxy.config import Settings, load
 from proxy.demo import DemoServer, accounts
 from proxy.gateway import server
+from tests.credentials.keys import PEM, key_file
 from tests.doubles import raw_server, read_head
 
 from .conftest import Run
@@ -111,6 +113,83 @@ async def test_every_secret_is_resolved() -> None:
     assert await unresolved(found) == [
         "credentials.a.username: the environment variable NO_SUCH_NAME is not set",
         "credentials.a.password: the file /nowhere can't be read: No such file or directory",
+    ]
+
+
+OAUTH2 = {"type": "oauth2", "token_url": "https://token.test/", "client_id": "c", "client_auth": "private_key_jwt"}
+GITHUB = {"type": "github_app", "app_id": 1, "installation_id": 2}
+WRONG_KEYS: dict[str, tuple[dict[str, Any], str]] = {
+    "jwt": ({"type": "jwt"}, "{}: the key is no PEM; expected a private key"),
+    "jwt by algorithm": ({"type": "jwt", "algorithm": "RS256"}, "{}: the key is no PEM; expected a private key"),
+    "github_app": (GITHUB, "{}: the key is no PEM; expected a private key"),
+    "private_key_jwt": ({**OAUTH2, "grant": "client_credentials"}, "{}: the key is no PEM; expected a private key"),
+    "jwt_bearer": ({**OAUTH2, "grant": "jwt_bearer", "client_auth": "none"}, "{}: the key is no PEM; expected"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KEYS)
+@pytest.mark.parametrize("text", ["this is no key", "-----BEGIN PRIVATE KEY-----\nc4n4ry\n-----END PRIVATE KEY-----\n"])
+async def test_a_key_that_is_no_key_is_told(tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(text)
+    keys, says = WRONG_KEYS[name]
+    found = settings({"a": {"upstream": "https://x"}}, {"c": {**keys, "key": {"file": str(file)}}})
+    (problem,) = await unresolved(found)
+    assert problem.startswith(f"credentials.c.key: {says.format(f'the file {file}')}")
+    assert "c4n4ry" not in problem
+    inline = settings({"a": {"upstream": "https://x", "credential": {**keys, "key": {"file": str(file)}}}})
+    assert (await unresolved(inline))[0].startswith("routes.a.credential.key: ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"type": "jwt", "algorithm": "ES256"}, "the key does not sign by ES256; right would be RS256 or"),
+        ({"type": "jwt", "algorithm": "HS256"}, "the key does not sign by HS256; right would be RS256 or"),
+        ({**OAUTH2, "grant": "client_credentials", "algorithm": "EdDSA"}, "the key does not sign by EdDSA"),
+    ],
+)
+async def test_a_key_of_another_algorithm_is_told(keys: dict[str, Any], says: str) -> None:
+    (problem,) = await unresolved(settings({"a": {"upstream": "https://x"}}, {"c": {**keys, "key": PEM}}))
+    assert problem.startswith(f"credentials.c.key: the configuration: {says}")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"type": "jwt"},
+        {"type": "jwt", "algorithm": "HS256"},
+        {**OAUTH2, "grant": "client_credentials", "algorithm": "HS256"},
+        {**OAUTH2, "grant": "jwt_bearer", "client_auth": "none", "algorithm": "HS512"},
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["s3cret-that-both-know", '{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"}']
+)
+async def test_for_hmac_plain_text_and_a_jwk_will_do_everywhere(keys: dict[str, Any], key: str) -> None:
+    assert await unresolved(settings({"a": {"upstream": "https://x"}}, {"c": {**keys, "key": key}})) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"private_key": "c4n4ry"}, "private_key: the key is no PEM; expected"),
+        ({"private_key": ""}, "is no service account's key"),
+    ],
+)
+async def test_a_key_file_of_google_s_without_a_key_is_told(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    file = key_file(tmp_path, **changes)
+    keys = {"type": "google_service_account", "scope": "x", "key_file": str(file)}
+    (problem,) = await unresolved(settings({"a": {"upstream": "https://x"}}, {"c": keys}))
+    assert problem.startswith("credentials.c.key_file: ")
+    assert says in problem
+    assert "c4n4ry" not in problem
+
+
+async def test_a_key_that_can_not_be_had_is_told_once() -> None:
+    keys = {"type": "jwt", "key": {"env": "NO_SUCH_NAME"}}
+    assert await unresolved(settings({"a": {"upstream": "https://x"}}, {"c": keys})) == [
+        "credentials.c.key: the environment variable NO_SUCH_NAME is not set"
     ]
 
 
