@@ -19,6 +19,7 @@ import httpx
 
 from proxy.credentials import Scheme
 from proxy.credentials._fields import check_fields
+from proxy.credentials._messages import Auth, adapted, overrides
 from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
 
 READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
@@ -106,14 +107,13 @@ class ForeignScheme(Scheme):
 
     def __init__(
         self,
-        inner: httpx.Auth,
+        inner: Auth,
         threads: ThreadPoolExecutor | None = None,
         client: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._client = client
-        self._inner = inner
-        overridden = type(inner).async_auth_flow is not httpx.Auth.async_auth_flow
-        self._threads = None if overridden else threads
+        self._inner = adapted(inner)
+        self._threads = None if overrides(type(inner), "async_auth_flow") else threads
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As ``httpx.Auth``."""
@@ -154,7 +154,8 @@ class ForeignScheme(Scheme):
     def _flow(self, request: httpx.Request) -> Flow:
         if self._threads is not None:
             return _threaded(self._inner.sync_auth_flow(request), self._threads)
-        return self._inner.async_auth_flow(request)
+        flow: Flow = self._inner.async_auth_flow(request)
+        return flow
 
 
 async def _step(step: Awaitable[T]) -> T:

@@ -1,4 +1,4 @@
-"""Any ``httpx.Auth`` from somebody else's package."""
+"""Any class from another package that has the methods of ``httpx.Auth``, httpx2's among them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import (
 
 from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
+from proxy.credentials._messages import FLOWS, Auth
 from proxy.errors import CredentialError
 from proxy.secrets import Source, is_secret_table, parse_secret
 from proxy.transport.proxies import ProxySettings
@@ -147,21 +149,21 @@ class PythonScheme(Scheme):
                     self._made_of = arguments
         return self._inner
 
-    async def _make(self, arguments: dict[str, Any]) -> httpx.Auth:  # Any: whatever the class takes
+    async def _make(self, arguments: dict[str, Any]) -> Auth:  # Any: whatever the class takes
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, lambda: load(self._path)(**arguments))
-        except Exception as failure:  # noqa: BLE001  # a stranger's code
-            kind = type(failure).__name__
-        # Raised outside: the stranger's text may repeat an argument.
-        raise CredentialError(f"{self._path} can't be made ({kind})")
+        except Exception as failure:  # noqa: BLE001  # third-party code
+            problem = f"{self._path} can't be made ({type(failure).__name__}){_place_in_class(failure)}"
+        # Raised outside: the exception's text may repeat an argument.
+        raise CredentialError(problem)
 
 
-def load(path: str) -> type[httpx.Auth]:
+def load(path: str) -> type[Auth]:
     """Import the class at ``package.module:Class``.
 
     Raises:
-        ValueError: there is none, or it is no ``httpx.Auth``.
+        ValueError: there is none, or it has not the methods of ``httpx.Auth``.
 
     """
     module, _, name = path.partition(":")
@@ -169,9 +171,32 @@ def load(path: str) -> type[httpx.Auth]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as failure:  # noqa: BLE001  # a stranger's code
-        raise ValueError(f"can't be imported ({type(failure).__name__})") from None
-    if not (inspect.isclass(found) and issubclass(found, httpx.Auth)):
-        raise ValueError("is not a subclass of httpx.Auth")
+        imported = importlib.import_module(module)
+    except (Exception, SystemExit) as failure:  # noqa: BLE001  # third-party code
+        raise ValueError(f"can't be imported ({type(failure).__name__}){_place_in_modules(failure)}") from None
+    found = getattr(imported, name, None)
+    if found is None:
+        raise ValueError(f"can't be imported (AttributeError): the module {module} has no {name}")
+    if not inspect.isclass(found) or not any(callable(getattr(found, flow, None)) for flow in FLOWS):
+        raise ValueError(f"is no class with a method of httpx.Auth; expected one of {', '.join(FLOWS)}")
     return found
+
+
+def _place_in_modules(failure: BaseException) -> str:
+    """Say what failed in an import: names and a line of code, and never the text, which may hold a secret."""
+    lines = [(frame.f_code, line) for frame, line in traceback.walk_tb(failure.__traceback__)]
+    at = next((f", at {code.co_filename}:{line}" for code, line in reversed(lines) if code.co_name == "<module>"), "")
+    if isinstance(failure, SyntaxError) and failure.filename:
+        at = f", at {failure.filename}:{failure.lineno}"
+    if isinstance(failure, ModuleNotFoundError):
+        return f": there is no module {failure.name}{at}"
+    if isinstance(failure, ImportError) and failure.name:
+        return f": the module {failure.name} does not have what is imported from it{at}"
+    return at
+
+
+def _place_in_class(failure: BaseException) -> str:
+    """Say where a class failed to be made: a file's name and a line. Clients see it, so there is no folder in it."""
+    lines = [(frame.f_code, line) for frame, line in traceback.walk_tb(failure.__traceback__)]
+    code, line = lines[-1]
+    return f", in {Path(code.co_filename).name}, line {line}"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,29 @@ async def test_one_that_can_not_be_made_is_said_without_its_text() -> None:
     with pytest.raises(CredentialError, match=r"strangers:Unmakeable can't be made \(RuntimeError\)") as caught:
         await scheme.ready()
     assert CANARY not in everything(caught.value)
+    assert re.search(r"\(RuntimeError\), in strangers\.py, line \d+$", caught.value.detail)
+
+
+BROKEN = {
+    "import no_such_package": r"\(ModuleNotFoundError\): there is no module no_such_package, at {}:2$",
+    "from json import nothing": r"\(ImportError\): the module json does not have what is imported from it, at {}:2$",
+    "import os; os.environ['canary-8f']": r"\(KeyError\), at {}:2$",
+    "raise ValueError('canary-8f')": r"\(ValueError\), at {}:2$",
+    "exit('canary-8f')": r"\(SystemExit\), at {}:2$",
+    "x = 'canary-8f": r"\(SyntaxError\), at {}:2$",
+}
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_module_that_can_not_be_imported_is_told_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    file = tmp_path / "broken_module_of_test.py"
+    file.write_text(f"# a module\n{line}\n")
+    with pytest.raises(ValueError, match="^can't be imported " + BROKEN[line].format(re.escape(str(file)))) as caught:
+        load("broken_module_of_test:X")
+    assert CANARY not in str(caught.value)
 
 
 async def test_its_renewals_go_through_the_exchange() -> None:
@@ -79,10 +104,11 @@ async def test_explaining_it_does_not_begin_its_flow() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"class": "nope"}, "pattern"), ({"class": "no_such_module:X"}, r"can't be imported \(ModuleNotFoundError\)"),
-        ({"class": "tests.credentials.strangers:No"}, r"can't be imported \(AttributeError\)"),
-        ({"class": "tests.credentials.strangers:NoAuth"}, r"is not a subclass of httpx\.Auth"),
-        ({"class": "tests.credentials.strangers:Flow"}, r"is not a subclass of httpx\.Auth"),
+        ({"class": "nope"}, "pattern"),
+        ({"class": "no_such_module:X"}, r"imported \(ModuleNotFoundError\): there is no module no_such_module"),
+        ({"class": "tests.credentials.strangers:No"}, r"\(AttributeError\): the module tests\.\S+ has no No"),
+        ({"class": "tests.credentials.strangers:NoAuth"}, r"with a method of httpx\.Auth; expected one of auth_"),
+        ({"class": "tests.credentials.strangers:Flow"}, r"is no class with a method of httpx\.Auth"),
         ({"wrong": CANARY}, "does not take these keys: got an unexpected keyword argument 'wrong'"),
         ({"token": None, "name": {"env": 7, "ttl": CANARY}},
          r"name is not a secret \(.*env: Input should be a valid string"),
@@ -115,5 +141,5 @@ def test_what_is_given_is_masked_whatever_it_is() -> None:
 
 def test_loading_takes_classes_only() -> None:
     assert load("tests.credentials.strangers:Plain") is strangers.Plain
-    with pytest.raises(ValueError, match="is not a subclass"):
+    with pytest.raises(ValueError, match="is no class with a method"):
         load("os.path:join")
