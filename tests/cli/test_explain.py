@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cli import explain
+from tests.credentials.keys import PEM
 
 from .conftest import Ended, Run
 
@@ -198,3 +199,46 @@ def test_wrong_arguments(explained: Explained, arguments: list[str], text: str) 
 def test_the_fields_that_may_be_secret() -> None:
     assert explain._shown("Authorization", "Bearer x") == "Bearer ***"
     assert explain._shown("Accept", "x") == "x"
+
+
+PROXIES = """
+proxy = "http://user:c4n4ry@proxy.test:3128"
+[tokens]
+store = "memory"
+[routes.far]
+upstream = "https://api.test"
+[routes.near]
+prefix = "/near"
+upstream = "http://127.0.0.1:1"
+credential = "own"
+[routes.none]
+prefix = "/none"
+upstream = "https://api.test"
+credential = { type = "bearer", token = "c4n4ry" }
+proxy = "none"
+[credentials.own]
+type = "github_app"
+app_id = 1
+installation_id = 2
+key = { file = "key.pem" }
+proxy = "http://own.test:3128"
+"""
+
+
+def test_outgoing_proxies_are_named_without_their_passwords(run: Run, config: Callable[[str], str]) -> None:
+    path = config(PROXIES)
+    Path("key.pem").write_text(PEM)
+    told = {}
+    for route in ("far", "near", "none"):
+        found = run("explain", "--config", path, "GET", f"/{route}", "--json")
+        assert CANARY not in found.out
+        told[route] = [json.loads(found.out)[key] for key in ("proxy", "credential_proxy")]
+    shown = "http://***@proxy.test:3128"
+    assert told == {"far": [shown, None], "near": [None, "http://own.test:3128"], "none": [None, None]}
+    text = run("explain", "--config", path, "GET", "/near").out
+    assert "\noutgoing proxy of the credential's requests: http://own.test:3128\n" in text
+    assert "outgoing proxy:" not in text
+    checked = run("check", "--config", path)
+    assert [line.split()[4:] for line in checked.out.splitlines()] == [
+        ["PROXY"], [shown], ["none;", "credential:", "http://own.test:3128"], ["(inline)"],
+    ]  # fmt: skip

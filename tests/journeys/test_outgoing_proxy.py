@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.conftest import Start
 from tests.forwarding import Asked, ForwardProxy
+from tests.http2 import Receive, Scope, Send, body_of, http2_server
+from tests.http2 import answer as http2_answer
 from tests.journeys.conftest import HEAD, House
 from tests.journeys.processes import Run
 from tests.journeys.test_streaming import FRAME, HANDSHAKE
@@ -258,6 +260,27 @@ async def test_tokens_and_requests_by_tls(
     assert {(asked.method, asked.authorization) for asked in company.asked} == {("CONNECT", AUTHORIZATION)}
     await process.aclose()
     assert PASSWORD not in process.said
+
+
+async def test_http2_goes_through_a_tunnel(start: Start, issuer: Api, tmp_path: Path) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await body_of(receive)
+        fields = dict(scope["headers"])
+        await http2_answer(send, 200, scope["http_version"].encode() + fields[b"authorization"])
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with (
+        http2_server(application, tmp_path, authority.issue_cert("api.test")) as port,
+        ForwardProxy({"api.test": port, "token.test": issuer.port}, AUTHORIZATION) as forward,
+    ):
+        tls = {"ca": str(tmp_path / "ca.pem")}
+        route = {"upstream": "https://api.test", "tls": tls, "http2": True, "credential": CLIENT}
+        house = House(await start({"proxy": url(forward), "routes": {"api": route}}))
+        assert (await house.ask()).body == b"2Bearer " + TOKEN.encode()
+        assert [asked.target for asked in forward.asked] == ["http://token.test/token", "api.test:443"]
+        await house.aclose()
+        await house.proxy.app.aclose()
 
 
 async def test_google_s_tokens(run: Run, api: Api, company: ForwardProxy, tmp_path: Path) -> None:
