@@ -197,7 +197,8 @@ def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDeta
 
 
 def _table(place: _Place) -> str:
-    keys = [key for option in place.options[:1] for key in option.get("properties", ())]
+    option = place.options[0] if place.options else {}
+    keys = sorted(option.get("properties", ()), key=lambda key: key not in option.get("required", ()))
     if not keys:
         return _TABLE
     if len(place.options) > 1:

@@ -104,6 +104,7 @@ HARMLESS = {
     "proxy.credentials.Context.tokens": "makes sources of tokens",
     "proxy.credentials.hmac.Plan.headers": "templates",
     "proxy.credentials.hmac.Plan.query": "templates",
+    "proxy.credentials.hmac.Plan.secrets": "sources, which mask themselves",
     "proxy.gateway.guard.Verdict.authority": "a host and a port",
     "proxy.gateway.rewrite.Place.authority": "a host and a port",
     "proxy.gateway.route.Lease.body": "masks itself",

@@ -142,7 +142,7 @@ def test_a_password_stands_in_no_file_that_others_can_read(tmp_path: Path) -> No
     path.chmod(0o644)
     load(path)
     path.write_text(text.format("http://user:pass@proxy.test"))
-    with pytest.raises(ConfigError, match=r"countersign.toml: proxy: a secret stands in a file that others can read"):
+    with pytest.raises(ConfigError, match=r"countersign.toml:1: proxy: a secret stands in a file that others can read"):
         load(path)
 
 
