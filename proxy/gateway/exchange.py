@@ -35,7 +35,8 @@ from proxy.gateway.retry import (
 )
 from proxy.gateway.throttle import SLOWEST
 from proxy.gateway.turns import Turn
-from proxy.gateway.upstream import Draft, Upstream, discard, keep
+from proxy.gateway.upstream import WITHIN_FLOW, Draft, Upstream, discard, keep
+from proxy.transport import Reservation
 from proxy.waiting import is_throttling, told_wait
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
@@ -257,13 +258,17 @@ class Exchange:
     # -- auth flow -----------------------------------------------------------------------------------
 
     async def _authenticated(self, draft: Draft, story: Story) -> httpx.Response:
-        """Drive the credential's flow: it yields requests, gets their answers, and may yield again."""
+        """Drive the credential's flow: it yields requests, gets their responses, and may yield again.
+
+        All requests of a flow use the same connection, as far as the upstream keeps it open.
+        """
         flow: Flow = self._auth.async_auth_flow(self.upstream.request(draft))
+        reservation = Reservation()
         response: httpx.Response | None = None
         try:
             request = await self._first(flow)
             while True:
-                response = await self._send(request, story)
+                response = await self._send(request, story, reservation)
                 response.request = request
                 following = await self._next(flow, response, story)
                 if following is None:
@@ -276,14 +281,17 @@ class Exchange:
                         return response
                     story.replays += 1
                     story.notes = (*story.notes, *following.extensions.pop("notes", ()))
-                await discard(response)
+                await discard(response, WITHIN_FLOW)
                 request, response = following, None
         except BaseException:
             if response is not None:
                 await response.aclose()
             raise
         finally:
-            await flow.aclose()
+            try:
+                await flow.aclose()
+            finally:
+                reservation.release()
 
     async def _first(self, flow: Flow) -> httpx.Request:
         try:
@@ -310,9 +318,11 @@ class Exchange:
 
     # -- one send ------------------------------------------------------------------------------------
 
-    async def _send(self, request: httpx.Request, story: Story) -> httpx.Response:
+    async def _send(
+        self, request: httpx.Request, story: Story, reservation: Reservation | None = None
+    ) -> httpx.Response:
         try:
-            response = await self.upstream.send(request)
+            response = await self.upstream.send(request, reservation)
         except UpstreamError as failure:
             story.outcomes += (failure.error,)
             raise

@@ -17,10 +17,12 @@ from proxy.errors import UpstreamError
 from proxy.gateway import RawHeaders
 from proxy.gateway.body import NO_BODY, Body, NoBody, WholeBody
 from proxy.gateway.rewrite import plain_authority
+from proxy.transport import Reservation
 from proxy.transport.kept import Kept
 from proxy.transport.messages import raw_request
 
 KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its connection
+WITHIN_FLOW = 1 << 20  # the same within an auth flow: another connection may be no good for its next request
 _DRAIN = 1.0  # seconds that this may take
 
 
@@ -92,8 +94,8 @@ class Upstream:
         url = request.url
         return url.host == self.url.host and url.scheme == self.url.scheme and url.port == self.url.port
 
-    def send(self, request: httpx.Request) -> Awaitable[httpx.Response]:
-        """Send one request, once.
+    def send(self, request: httpx.Request, reservation: Reservation | None = None) -> Awaitable[httpx.Response]:
+        """Send one request, once, over the connection of a reservation if there is one.
 
         A request that a credential's flow directs to another origin (its token endpoint, say) is sent by
         ``extensions["client"]`` or, without one, by a plain client.
@@ -104,6 +106,8 @@ class Upstream:
 
         """
         if request.url is self.url or self.is_own(request):
+            if reservation is not None:
+                request.extensions["reservation"] = reservation
             return self._transport.handle_async_request(request)
         client: httpx.AsyncBaseTransport = request.extensions.pop("client", self._foreign)
         return client.handle_async_request(request)
@@ -113,8 +117,8 @@ class Upstream:
         await self._transport.aclose()
 
 
-async def keep(response: httpx.Response) -> httpx.Response | None:
-    """Read an answer that may still be handed on, if it is small, so that its connection is free meanwhile.
+async def keep(response: httpx.Response, most: int = KEPT) -> httpx.Response | None:
+    """Read an answer that may still be handed on, if it has at most so many bytes, so that its connection is free.
 
     One that breaks off, or takes its time, is closed, and None: it can't be handed on.
     """
@@ -126,7 +130,7 @@ async def keep(response: httpx.Response) -> httpx.Response | None:
         async with asyncio.timeout(_DRAIN):
             async for piece in pieces:
                 start += piece
-                if len(start) > KEPT:
+                if len(start) > most:
                     break
             else:
                 await stream.aclose()
@@ -140,9 +144,9 @@ async def keep(response: httpx.Response) -> httpx.Response | None:
     return response
 
 
-async def discard(response: httpx.Response) -> None:
-    """Be done with an answer; a small rest is read, so that the connection can be used again."""
+async def discard(response: httpx.Response, most: int = KEPT) -> None:
+    """Close a response; up to `most` bytes are read before, so that the connection can be used again."""
     try:
-        await keep(response)
+        await keep(response, most)
     finally:
         await response.aclose()

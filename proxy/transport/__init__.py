@@ -11,6 +11,7 @@ from typing import Protocol
 
 from proxy.transport.known import Repeated
 from proxy.transport.messages import RawHeaders, raw_request, raw_response
+from proxy.transport.pool import Reservation
 from proxy.transport.transport import HTTP11Transport
 from proxy.transport.upload import SMALL, Sink, at_hand
 
@@ -23,6 +24,7 @@ __all__ = [
     "RawHeaders",
     "ReadyStream",
     "Repeated",
+    "Reservation",
     "Sink",
     "at_hand",
     "raw_request",

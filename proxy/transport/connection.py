@@ -77,12 +77,14 @@ class Connection(Wire):
     Attributes:
         served: how many answers it has brought.
         idle_since: the loop's time in seconds of its last release.
+        usable: seconds that it may be used after that, None if the upstream does not say.
+        reservation: what its home keeps it for, None while any request may use it.
 
     """
 
     __slots__ = (
         "_answer", "_drain", "_home", "_parser", "_sent", "_spoilt", "_tunnel", "_upload", "_watch",
-        "_writer", "idle_since", "served",
+        "_writer", "idle_since", "reservation", "served", "usable",
     )  # fmt: skip
 
     def __init__(self, home: Home, writer: HeadWriter, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
@@ -97,6 +99,8 @@ class Connection(Wire):
         self._drain: asyncio.TimerHandle | None = None
         self._sent = self._spoilt = False
         self.idle_since = 0.0
+        self.usable: float | None = None
+        self.reservation: object = None
         self.served = 0
 
     # -- the transport's side --------------------------------------------------------------------
@@ -280,6 +284,7 @@ class Connection(Wire):
             if answer.slowed:
                 self.go_on()
             self.served += 1
+            self.usable = parser.usable
             self._home.released(self)
 
     def _end_with_connection(self, answer: Answer, exc: Exception | None = None) -> None:

@@ -34,13 +34,19 @@ class Repeated(list[tuple[bytes, bytes]]):
 
 
 class KnownHead(NamedTuple):
-    """A head, read; its answer has a body of a known length, and leaves the connection open."""
+    """A head, read; its answer has a body of a known length, and leaves the connection open.
+
+    Attributes:
+        usable: as `AnswerParser.usable`.
+
+    """
 
     status: int
     reason: bytes
     version: bytes
     fields: Repeated
     length: int
+    usable: float | None
 
 
 class KnownHeads(dict[bytes, KnownHead]):

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import UpstreamProtocolError
+from proxy.transport.keepalive import usable_time
 from proxy.transport.known import LARGEST, KnownHead, KnownHeads, Repeated
 
 Fields = list[tuple[bytes, bytes]]
@@ -45,15 +46,16 @@ class AnswerParser:
         complete: whether the answer is.
         surplus: whether bytes followed that belong to no answer.
         keep_alive: whether the upstream leaves the connection open (RFC 9112, section 9.3).
+        usable: seconds that it may be used when it is idle, None if the upstream does not say.
         rest: body bytes to come, None if that is not known.
         leftover: what followed the head of a 101.
 
     """
 
     __slots__ = (
-        "_bodiless", "_chunked", "_fault", "_held", "_http", "_known", "_lines", "_max_fields", "_max_head",
+        "_bodiless", "_chunked", "_fault", "_held", "_hint", "_http", "_known", "_lines", "_max_fields", "_max_head",
         "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "keep_alive",
-        "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
+        "leftover", "on_body", "pieces", "reason", "status", "surplus", "usable", "version",
     )  # fmt: skip
 
     def __init__(self, *, max_head: int, max_fields: int, known: KnownHeads | None = None) -> None:
@@ -82,13 +84,14 @@ class AnswerParser:
         self._bodiless = bodiless
         self._upgrade = upgrade
         self._started = self._chunked = False
-        self._held = self._tail = b""
+        self._held = self._tail = self._hint = b""
         self._fault = ""
         self._overhead = 0
         self._raw = 0
         self.begun = self.complete = self.surplus = self.keep_alive = False
         self.status = 0
         self.reason = self.version = b""
+        self.usable: float | None = None
         self.fields: Fields = []
 
     @property
@@ -144,7 +147,7 @@ class AnswerParser:
         known = self._known.get(data[:end])
         if known is None or len(data) - end > known.length or self._held or self._bodiless:
             return False
-        self.status, self.reason, self.version, self.fields, length = known
+        self.status, self.reason, self.version, self.fields, length, self.usable = known
         self.keep_alive = self._started = True
         self._known.credit += 1
         if len(data) > end:
@@ -162,7 +165,7 @@ class AnswerParser:
             return
         length = content_length(self.fields)
         if length is not None:
-            known = KnownHead(self.status, self.reason, self.version, Repeated(self.fields), length)
+            known = KnownHead(self.status, self.reason, self.version, Repeated(self.fields), length, self.usable)
             self._known.learn(data[:end], known)
 
     def _judge(self, error: HttpParserError) -> None:
@@ -238,7 +241,7 @@ class AnswerParser:
         if self.complete:
             raise _Stop
         self._lines = []
-        self.reason = b""
+        self.reason = self._hint = b""
 
     def on_status(self, reason: bytes) -> None:
         """Take (a part of) the reason phrase."""
@@ -252,6 +255,8 @@ class AnswerParser:
             if self._chunked or value.rstrip(b" ").lower() != b"chunked":
                 self._refuse("an unknown or doubled Transfer-Encoding")
             self._chunked = True
+        elif len(name) == 10 and name.lower() == b"keep-alive":
+            self._hint = self._hint + b"," + value if self._hint else value
 
     def on_headers_complete(self) -> None:
         """Judge the head; trailers go to another list, which nobody reads."""
@@ -277,6 +282,9 @@ class AnswerParser:
             self.complete = True
         elif status == 204 and (self._chunked or content_length(fields)):
             self.keep_alive = False  # the body that it speaks of may follow
+        if self._hint:
+            self.usable = usable_time(self._hint)
+            self.keep_alive = self.keep_alive and self.usable != 0
 
     def on_message_complete(self) -> None:
         """End an answer; after an interim one, the next begins."""

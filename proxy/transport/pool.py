@@ -16,6 +16,54 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()  # all there are: they share t
 _PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that belong to no answer
 
 
+class Reservation:
+    """Keeps one connection for the requests of an auth flow, since NTLM and Negotiate authenticate a connection.
+
+    Between two requests of the flow nobody else uses the connection. If it can't be used any more, the next request
+    gets another one, which is kept from then on. Requests carry it as ``extensions["reservation"]``; whoever made it
+    has to `release` it.
+    """
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._pool: Pool | None = None  # while the connection is idle
+
+    def release(self) -> None:
+        """End it: the connection is for any request again, at once or when its response is complete."""
+        connection, pool = self._connection, self._pool
+        self.lost()
+        if connection is not None and pool is not None:
+            pool.released(connection)
+
+    # -- the pool's side -------------------------------------------------------------------------
+
+    def keep(self, connection: Connection) -> None:
+        """Keep this one from now on, in place of any other."""
+        if self._connection is not connection:
+            if self._connection is not None:
+                self._connection.reservation = None
+            self._connection = connection
+            connection.reservation = self
+        self._pool = None
+
+    def returned(self, pool: Pool) -> None:
+        """Note that the connection is idle."""
+        self._pool = pool
+
+    def lost(self) -> None:
+        """Forget the connection."""
+        if self._connection is not None:
+            self._connection.reservation = None
+        self._connection = self._pool = None
+
+    @property
+    def idle(self) -> Connection | None:
+        """The connection, if it waits for the flow's next request."""
+        return self._connection if self._pool is not None else None
+
+
 class Pool:
     """Keeps connections.
 
@@ -50,12 +98,34 @@ class Pool:
         """Return an idle connection that is still good, or None."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_fresh():
+            if self._is_good(connection):
                 return connection
-            if connection.last_words():
-                self.distrusted()
-            connection.cut()
         return None
+
+    def take_reserved(self, reservation: Reservation) -> Connection | None:
+        """Return the idle connection of a reservation, or else as `take`."""
+        connection = reservation.idle
+        if connection is None:
+            return self.take()
+        reservation.lost()
+        now = self._loop.time()
+        if now < self._trusted_from or now >= connection.idle_since + self._expiry:
+            connection.close()
+        elif self._is_good(connection):
+            return connection
+        return self.take()
+
+    def _is_good(self, connection: Connection) -> bool:
+        """Whether an idle connection may be used; it is closed if not."""
+        if connection.usable is not None and self._loop.time() >= connection.idle_since + connection.usable:
+            connection.close()
+            return False
+        if connection.is_fresh():
+            return True
+        if connection.last_words():
+            self.distrusted()
+        connection.cut()
+        return False
 
     def check(self) -> None:
         """See that connections may still be made.
@@ -84,6 +154,9 @@ class Pool:
         if self._closed or now < self._trusted_from:
             connection.close()
             return
+        if isinstance(connection.reservation, Reservation):
+            connection.reservation.returned(self)
+            return
         self._idle.append(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._expiry, self._close_old)
@@ -95,6 +168,8 @@ class Pool:
 
     def lost(self, connection: Connection) -> None:
         """Forget one."""
+        if isinstance(connection.reservation, Reservation):
+            connection.reservation.lost()
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -127,13 +202,13 @@ class Pool:
             connection.close()
 
     def _close_old(self) -> None:
-        """Close what was idle for too long; the list is in the order of release."""
+        """Close what was idle for too long."""
         self._sweep = None
-        now = self._loop.time()
-        count = sum(connection.idle_since + self._expiry <= now for connection in self._idle)
-        old, self._idle = self._idle[:count], self._idle[count:]
+        latest = self._loop.time() - self._expiry
+        old = [connection for connection in self._idle if connection.idle_since <= latest]
+        self._idle = [connection for connection in self._idle if connection.idle_since > latest]
         for connection in old:
             connection.close()
         if self._idle:
-            rest = self._idle[0].idle_since + self._expiry - now
+            rest = min(connection.idle_since for connection in self._idle) - latest
             self._sweep = self._loop.call_later(rest, self._close_old)

@@ -13,7 +13,7 @@ from proxy.transport.connect import Way, basic_authorization, connect, host_port
 from proxy.transport.connection import Connection, Limits
 from proxy.transport.messages import raw_response
 from proxy.transport.own import OwnAddresses
-from proxy.transport.pool import Pool
+from proxy.transport.pool import Pool, Reservation
 from proxy.transport.resumption import Resuming
 from proxy.transport.writer import HeadWriter
 
@@ -84,7 +84,8 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, once; return when the answer's head is there.
 
-        The target is ``request.extensions["target"]``, or else the URL's.
+        The target is ``request.extensions["target"]``, or else the URL's. With a `Reservation` in
+        ``extensions["reservation"]`` the connection is the one that it keeps.
 
         Raises:
             UpstreamError: what failed, with the three facts that decide about a repetition.
@@ -94,9 +95,17 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
 
         """
         pool = self._pool
-        connection = pool.take() if pool is not None else None
+        reservation: Reservation | None = request.extensions.get("reservation")
+        if pool is None:
+            connection = None
+        elif reservation is None:
+            connection = pool.take()
+        else:
+            connection = pool.take_reserved(reservation)
         if connection is None:
             connection = await self._connect()
+        if reservation is not None:
+            reservation.keep(connection)
         answer = connection.send(request)
         await answer.head()
         if self._via_proxy and answer.status == 407:
