@@ -35,7 +35,7 @@ from proxy.gateway.retry import (
 )
 from proxy.gateway.throttle import SLOWEST
 from proxy.gateway.turns import Turn
-from proxy.gateway.upstream import WITHIN_FLOW, Draft, Upstream, discard, keep
+from proxy.gateway.upstream import Draft, Upstream, discard, keep
 from proxy.transport import Reservation
 from proxy.waiting import is_throttling, told_wait
 
@@ -281,7 +281,7 @@ class Exchange:
                         return response
                     story.replays += 1
                     story.notes = (*story.notes, *following.extensions.pop("notes", ()))
-                await discard(response, WITHIN_FLOW)
+                await discard(response, in_flow=True)
                 request, response = following, None
         except BaseException:
             if response is not None:

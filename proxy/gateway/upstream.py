@@ -22,8 +22,9 @@ from proxy.transport.kept import Kept
 from proxy.transport.messages import raw_request
 
 KEPT = 1 << 16  # bytes of a refused answer that are worth reading to save its connection
-WITHIN_FLOW = 1 << 20  # the same within an auth flow: another connection may be no good for its next request
 _DRAIN = 1.0  # seconds that this may take
+# The same within an auth flow, whose next request may need the very same connection.
+_KEPT_IN_FLOW, _DRAIN_IN_FLOW = 1 << 20, 3.0
 
 
 class Slot(Protocol):
@@ -117,7 +118,7 @@ class Upstream:
         await self._transport.aclose()
 
 
-async def keep(response: httpx.Response, most: int = KEPT) -> httpx.Response | None:
+async def keep(response: httpx.Response, most: int = KEPT, seconds: float = _DRAIN) -> httpx.Response | None:
     """Read an answer that may still be handed on, if it has at most so many bytes, so that its connection is free.
 
     One that breaks off, or takes its time, is closed, and None: it can't be handed on.
@@ -127,7 +128,7 @@ async def keep(response: httpx.Response, most: int = KEPT) -> httpx.Response | N
     pieces = aiter(stream)
     start = bytearray()
     try:
-        async with asyncio.timeout(_DRAIN):
+        async with asyncio.timeout(seconds):
             async for piece in pieces:
                 start += piece
                 if len(start) > most:
@@ -144,9 +145,12 @@ async def keep(response: httpx.Response, most: int = KEPT) -> httpx.Response | N
     return response
 
 
-async def discard(response: httpx.Response, most: int = KEPT) -> None:
-    """Close a response; up to `most` bytes are read before, so that the connection can be used again."""
+async def discard(response: httpx.Response, *, in_flow: bool = False) -> None:
+    """Close a response; a small rest is read before, so that the connection can be used again."""
     try:
-        await keep(response, most)
+        if in_flow:
+            await keep(response, _KEPT_IN_FLOW, _DRAIN_IN_FLOW)
+        else:
+            await keep(response)
     finally:
         await response.aclose()

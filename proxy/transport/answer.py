@@ -33,6 +33,9 @@ class Line(Protocol):
     def spoil(self) -> None:
         """Send no more of the request's body; the connection ends with the answer."""
 
+    def uploaded(self) -> None:
+        """Note that the request is complete."""
+
     def leave(self) -> None:
         """Do without the rest of the answer."""
 
@@ -136,9 +139,15 @@ class Answer(httpx.AsyncByteStream):
             raise
 
     async def _refused(self, upload: Upload) -> None:
-        if self._line is not None:
-            self._line.spoil()
+        if not upload.is_sent:
+            if self._line is not None:
+                self._line.spoil()
+            await upload.stop()
+            return
+        # Only the end of the client's body has not been read yet: the connection stays.
         await upload.stop()
+        if self._line is not None:
+            self._line.uploaded()
 
     def ready(self) -> tuple[bytes, bool]:
         """Take what has arrived of the body, and say whether that completes it."""

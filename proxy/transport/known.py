@@ -46,7 +46,7 @@ class KnownHead(NamedTuple):
     version: bytes
     fields: Repeated
     length: int
-    usable: float | None
+    usable: float | None = None
 
 
 class KnownHeads(dict[bytes, KnownHead]):

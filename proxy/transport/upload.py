@@ -93,6 +93,11 @@ class Upload:
         """Whether it is the client's turn: nothing is there to be sent."""
         return self._waiting and not self._outlet.unsent
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the upstream may have all of it: as many bytes as were announced have left."""
+        return not (self._rest or self._head or self._outlet.unsent)
+
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send the head, with the first piece of the body if that is there, and go on in a task."""
         self._task = _start(loop, self._run())

@@ -170,3 +170,23 @@ class Counted(Plain):
 
 class NoAuth:
     """Something else."""
+
+
+class Handshake(httpx.Auth):
+    """Three messages as NTLM has them; between the second and the third it may ask another origin."""
+
+    def __init__(self, url: str = "", fault: str = "") -> None:
+        self.url, self.fault = url, fault
+
+    def auth_flow(self, request: httpx.Request) -> Flow:
+        response = yield request
+        if response.status_code != 401:
+            return
+        request.headers["Authorization"] = "NTLM type1"
+        response = yield request
+        if self.url:
+            yield httpx.Request("POST", self.url)
+        if self.fault:
+            raise RuntimeError(self.fault)
+        request.headers["Authorization"] = "NTLM type3 " + response.headers["WWW-Authenticate"][5:]
+        yield request

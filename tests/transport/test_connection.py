@@ -172,6 +172,27 @@ async def test_a_refusal_is_seen_while_the_client_is_slow_and_the_body_may_be_se
         await transport.aclose()
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_a_refusal_of_a_request_that_was_sent_whole_leaves_the_connection(size: int) -> None:
+    end = asyncio.Event()  # of the client's body, which nobody has read yet when the response comes
+
+    async def refuse(line: Line) -> None:
+        for _ in range(2):
+            await line.head()
+            await line.exactly(size)
+            line.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        await line.end()
+
+    async with Upstream(refuse) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        for _ in range(2):
+            stream = Pieces([b"x" * size, end])
+            assert (await fetch(transport, post(stream, size))).status == 401
+            assert (stream.opened, stream.closed) == (1, 1)
+            assert (transport.open, transport.idle) == (1, 1)
+        await transport.aclose()
+
+
 async def test_a_refusal_survives_the_reset_that_follows_it() -> None:
     async def refuse(line: Line) -> None:
         await line.head()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import httpx
 import pytest
 
 from proxy.errors import ConnectionTerminated
-from proxy.transport import HTTP11Transport
-from tests.transport.requests import EMPTY, OK, fetch, get, until
+from proxy.transport import HTTP11Transport, Reservation
+from tests.transport.requests import EMPTY, OK, fetch, get, read, until
 from tests.transport.upstream import Line, Upstream, always, answers
 
 
@@ -129,3 +131,162 @@ async def test_a_connection_that_was_being_made_while_all_was_closed_is_closed_t
         with pytest.raises(ConnectionTerminated):
             await asking
         await until(lambda: not transport.open)
+
+
+# -- reservations ------------------------------------------------------------------------------------
+
+
+def reserved(reservation: Reservation, method: str = "GET") -> httpx.Request:
+    request = get(method=method)
+    request.extensions["reservation"] = reservation
+    return request
+
+
+async def test_nobody_else_uses_a_reserved_connection() -> None:
+    async with Upstream(numbered) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        assert (await fetch(transport, reserved(reservation))).body == b"0"
+        assert (transport.open, transport.idle) == (1, 0)
+        assert (await fetch(transport, get())).body == b"1"
+        assert (await fetch(transport, reserved(reservation))).body == b"0"
+        reservation.release()
+        assert (transport.open, transport.idle) == (2, 2)
+        assert (await fetch(transport, get())).body == b"0"
+        await transport.aclose()
+
+
+async def test_an_idle_connection_is_reserved_before_a_new_one_is_made() -> None:
+    async with Upstream(numbered) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        await fetch(transport, get())
+        reservation = Reservation()
+        assert (await fetch(transport, reserved(reservation))).body == b"0"
+        reservation.release()
+        reservation.release()
+        assert (transport.open, transport.idle) == (1, 1)
+        await transport.aclose()
+
+
+async def test_a_reservation_that_ends_early_gives_the_connection_back_with_the_end_of_the_response() -> None:
+    async with Upstream(numbered) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        response = await transport.handle_async_request(reserved(reservation))
+        reservation.release()
+        assert (await read(response)).body == b"0"
+        assert (transport.open, transport.idle) == (1, 1)
+        await transport.aclose()
+
+
+async def test_a_reserved_connection_that_the_upstream_closed_is_replaced() -> None:
+    async def once(line: Line) -> None:
+        await line.head()
+        line.send(OK)
+        await line.drain()
+        line.close()
+
+    async with Upstream(once) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        for number in range(3):
+            await fetch(transport, reserved(reservation))
+            await (await upstream.line(number)).writer.wait_closed()
+        reservation.release()
+        await until(lambda: not transport.open)
+        assert (len(upstream.lines), transport.idle) == (3, 0)
+        await transport.aclose()
+
+
+async def test_a_busy_connection_of_a_reservation_is_replaced() -> None:
+    finish = asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.head()
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        await finish.wait()
+        line.send(b"hello")
+        await line.end()
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        first = await transport.handle_async_request(reserved(reservation))
+        second = await transport.handle_async_request(reserved(reservation))
+        assert len(upstream.lines) == 2
+        finish.set()
+        await read(first)
+        assert (transport.open, transport.idle) == (2, 1)  # the first is nobody's any more
+        await read(second)
+        assert (transport.open, transport.idle) == (2, 1)
+        reservation.release()
+        assert (transport.open, transport.idle) == (2, 2)
+        await transport.aclose()
+
+
+async def test_a_reserved_connection_has_its_time_as_well() -> None:
+    said = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1.02\r\nContent-Length: 0\r\n\r\n"
+    cases: list[tuple[dict[str, Any], bytes]] = [({"keepalive_expiry": 0.02}, EMPTY), ({}, said)]
+    for options, response in cases:
+        async with Upstream(always(response)) as upstream:
+            transport = HTTP11Transport(upstream.url, **options)
+            reservation = Reservation()
+            for number in (1, 2, 3):
+                await fetch(transport, reserved(reservation))
+                assert len(upstream.lines) == number
+                await asyncio.sleep(0.1)
+            reservation.release()
+            await until(lambda: transport.open <= 1)  # noqa: B023  # called within the loop
+            await transport.aclose()
+
+
+async def test_a_cancelled_request_leaves_nothing_reserved() -> None:
+    async def silent(line: Line) -> None:
+        await line.head()
+        await line.end()
+
+    async with Upstream(silent) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        waiting = asyncio.ensure_future(transport.handle_async_request(reserved(reservation)))
+        line = await upstream.line()
+        await until(lambda: line.received)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        reservation.release()
+        await until(lambda: not transport.open)
+        assert transport.idle == 0
+        await transport.aclose()
+
+
+async def test_stray_bytes_end_the_trust_in_a_reserved_connection_as_well() -> None:
+    async def play(line: Line) -> None:
+        await line.head()
+        line.send(EMPTY if line.number else EMPTY + b"stray")
+        await line.end()
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation, other = Reservation(), Reservation()
+        await fetch(transport, get())  # closes the first one, and nothing is used twice for a while
+        await fetch(transport, reserved(reservation))
+        assert len(upstream.lines) == 2
+        await fetch(transport, reserved(other))
+        await fetch(transport, reserved(reservation))
+        assert len(upstream.lines) == 4
+        reservation.release()
+        other.release()
+        await until(lambda: not transport.open)
+        await transport.aclose()
+
+
+async def test_closing_closes_reserved_connections() -> None:
+    async with Upstream(always(OK)) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        reservation = Reservation()
+        await fetch(transport, reserved(reservation))
+        await transport.aclose()
+        assert transport.open == 0
+        reservation.release()
+        with pytest.raises(ConnectionTerminated):
+            await fetch(transport, reserved(reservation))
