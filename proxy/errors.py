@@ -286,6 +286,12 @@ class TlsProtocolError(UpstreamError):
     error, title = "tls_protocol_error", "The TLS handshake with the upstream failed"
 
 
+class WrongProtocol(TlsProtocolError):
+    """The upstream does not speak TLS, or not the HTTP version that is configured: another attempt changes nothing."""
+
+    error, title = "tls_protocol_error", "The upstream does not speak the configured protocol"
+
+
 class ConnectTimeout(UpstreamError):
     """No connection within ``timeout.connect``."""
 

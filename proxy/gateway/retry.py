@@ -23,6 +23,7 @@ from proxy.errors import (
     Unroutable,
     UpstreamError,
     UpstreamProtocolError,
+    WrongProtocol,
 )
 from proxy.gateway import RawHeaders
 from proxy.methods import METHOD
@@ -65,7 +66,7 @@ def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -
 def after_failure(failure: UpstreamError, *, repeatable: bool, read_timeout: bool) -> bool:
     """Whether a request that met `failure` may be sent again; `read_timeout` as configured."""
     if isinstance(failure, _BEFORE_SENDING) and not failure.sent:
-        return not isinstance(failure, TlsCertificateError)
+        return not isinstance(failure, TlsCertificateError | WrongProtocol)
     if isinstance(failure, UpstreamProtocolError):
         return False
     if isinstance(failure, ReadTimeout) and not read_timeout:

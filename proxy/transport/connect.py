@@ -25,13 +25,13 @@ from proxy.errors import (
     DnsError,
     OutgoingProxyError,
     OutOfSockets,
-    TlsCertificateError,
     TlsProtocolError,
     Unroutable,
     UpstreamError,
 )
 from proxy.transport.connection import Connection
 from proxy.transport.dial import dial, dial_unix
+from proxy.transport.handshake import MAYBE_PLAIN, handshake_failure
 from proxy.transport.own import OwnAddresses
 from proxy.transport.resumption import Resuming
 
@@ -40,8 +40,6 @@ _SHUTDOWN = 1.0  # seconds for the end of TLS
 _MAX_HEAD = 1 << 16  # bytes of the outgoing proxy's answer
 
 _KINDS: tuple[tuple[type[OSError], type[UpstreamError]], ...] = (
-    (ssl.SSLCertVerificationError, TlsCertificateError),
-    (ssl.SSLError, TlsProtocolError),
     (socket.gaierror, DnsError),
     (TimeoutError, ConnectTimeout),
     (ConnectionRefusedError, ConnectionRefused),
@@ -113,10 +111,15 @@ async def connect(way: Way, factory: Callable[[], Connection]) -> Connection:
         LoopDetected: it would lead to this process itself.
 
     """
+    wire: socket.socket | None = None
     try:
         async with asyncio.timeout(way.timeout or None):
-            return await _secure(way, await _dialled(way), factory)
+            wire = await _dialled(way)
+            return await _secure(way, wire, factory)
     except OSError as failure:
+        if wire is not None and isinstance(failure, TimeoutError):
+            late = f"{_place(way)} did not complete the TLS handshake in time; {MAYBE_PLAIN}"
+            raise ConnectTimeout(late) from failure
         raise explained(failure, way) from failure
 
 
@@ -209,7 +212,8 @@ async def _secure(way: Way, wire: socket.socket, factory: Callable[[], Connectio
         if way.tls is not None:
             way.tls.forget()
         if isinstance(failure, ConnectionError):
-            raise TlsProtocolError(f"{_place(way)} closed the connection within the TLS handshake") from failure
+            closed = f"{_place(way)} closed the connection within the TLS handshake; {MAYBE_PLAIN}"
+            raise TlsProtocolError(closed) from failure
         raise
     return connection
 
@@ -217,11 +221,9 @@ async def _secure(way: Way, wire: socket.socket, factory: Callable[[], Connectio
 def explained(failure: OSError, way: Way) -> UpstreamError:
     """Return what a failure means; the text names the place and nothing else."""
     place = _place(way)
+    if isinstance(failure, ssl.SSLError):
+        return handshake_failure(failure, place)
     kind = next((ours for theirs, ours in _KINDS if isinstance(failure, theirs)), Unroutable)
-    if kind is TlsCertificateError:
-        return kind(f"{place}: {getattr(failure, 'verify_message', '') or 'certificate not valid'}")
-    if kind is TlsProtocolError:
-        return kind(f"{place}: {getattr(failure, 'reason', None) or 'TLS failed'}")
     if failure.errno in OURS:
         return OutOfSockets()
     return kind(f"{kind.title} ({place})")

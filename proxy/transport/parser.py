@@ -20,6 +20,7 @@ Fields = list[tuple[bytes, bytes]]
 
 _VERSIONS = {b"HTTP/1.1 ": b"HTTP/1.1", b"HTTP/1.0 ": b"HTTP/1.0"}
 _VERSION_SIZE = 9
+_TLS_ALERT = b"\x15"
 _END = b"\r\n\r\n"
 _REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 _CONTROLS = bytes(set(range(32)) - {9} | {127})
@@ -187,6 +188,8 @@ class AnswerParser:
         data = self._held + data
         version = _VERSIONS.get(data[:_VERSION_SIZE])
         if version is None:
+            if data[:1] == _TLS_ALERT:
+                raise UpstreamProtocolError("the upstream speaks TLS; expected https:// in its URL")
             if not any(start.startswith(data) for start in _VERSIONS):
                 raise UpstreamProtocolError("the answer does not start with HTTP/1.1 or HTTP/1.0")
             self._held = data

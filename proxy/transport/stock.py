@@ -25,14 +25,14 @@ from proxy.errors import (
     ProxyError,
     ReadTimeout,
     ResponseIncomplete,
-    TlsCertificateError,
-    TlsProtocolError,
     Unroutable,
     UpstreamError,
     UpstreamProtocolError,
     WriteTimeout,
+    WrongProtocol,
 )
 from proxy.transport.connect import OURS
+from proxy.transport.handshake import handshake_failure
 from proxy.transport.messages import CONTROL, TOKEN, raw_request
 from proxy.transport.own import OwnAddresses
 from proxy.transport.parser import Fields
@@ -45,6 +45,7 @@ class Facts:
     """What one sending has come to.
 
     Args:
+        place: host and port that the request goes to.
         http2: refuse an upstream that does not agree to HTTP/2, before anything is sent.
         own: addresses that are refused likewise.
         made: told of a new connection: a network stream of httpcore's.
@@ -54,10 +55,12 @@ class Facts:
     def __init__(
         self,
         *,
+        place: str = "",
         http2: bool = False,
         own: OwnAddresses | None = None,
         made: Callable[[Any], None] = lambda stream: None,  # noqa: ARG005  # nobody wants to know
     ) -> None:
+        self.place = place
         self._http2 = http2
         self._own = own
         self._made = made
@@ -115,7 +118,7 @@ async def _agreed(stream: Any) -> None:  # Any: a network stream of httpcore's
     """See that HTTP/2 was agreed on: httpcore would go on with HTTP/1.1, and keep less than ours does."""
     if stream.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
         await stream.aclose()
-        raise TlsProtocolError("the upstream does not speak HTTP/2; right would be http2 = false")
+        raise WrongProtocol("the upstream does not speak HTTP/2; expected http2 = false")
 
 
 class StockTransport(httpx.AsyncBaseTransport):
@@ -150,8 +153,11 @@ class StockTransport(httpx.AsyncBaseTransport):
 
     @cached_property
     def _inner(self) -> httpx.AsyncHTTPTransport:
-        # No limit on connections: httpcore loses a slot with each cancelled request.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15)
+        # No limit on connections: httpcore loses a slot with each cancelled request. HTTP/1.1 connections are not kept:
+        # httpcore does not read Keep-Alive, and a token request that meets the end of one may spend a refresh token.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=20 if self._http2 else 0, keepalive_expiry=15
+        )
         return httpx.AsyncHTTPTransport(
             verify=self._tls(), trust_env=False, limits=limits, proxy=self._proxy, http2=self._http2
         )
@@ -163,7 +169,8 @@ class StockTransport(httpx.AsyncBaseTransport):
             UpstreamError: what failed.
 
         """
-        facts = Facts(http2=self._http2, own=self._own, made=self._made)
+        place = request.url.netloc.decode("ascii")
+        facts = Facts(place=place, http2=self._http2, own=self._own, made=self._made)
         extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
         # httpcore would send it to an outgoing proxy as well, in the place of CONNECT's own.
         target = extensions.pop("target", None)
@@ -290,7 +297,7 @@ def translate(failure: httpx.HTTPError, facts: Facts) -> ProxyError:
         case httpx.ProxyError():
             kind = OutgoingProxyError
         case httpx.ConnectError():
-            kind = _connect_error(failure)
+            return _connect_error(failure, facts.place)
         case httpx.NetworkError():
             kind = ResponseIncomplete if facts.begun else ConnectionTerminated
         case httpx.RemoteProtocolError():
@@ -323,13 +330,12 @@ def _protocol_error(failure: httpx.RemoteProtocolError, facts: Facts) -> type[Up
 
 _CAUSES: tuple[tuple[type[BaseException], type[UpstreamError]], ...] = (
     (socket.gaierror, DnsError),
-    (ssl.SSLCertVerificationError, TlsCertificateError),
-    (ssl.SSLError, TlsProtocolError),
     (ConnectionRefusedError, ConnectionRefused),
 )
 
 
-def _connect_error(failure: BaseException) -> type[UpstreamError]:
+def _connect_error(failure: BaseException, place: str) -> UpstreamError:
+    """Return what it means that there is no connection to `place`: nothing was sent."""
     pending: list[BaseException | None] = [failure]
     seen: list[BaseException] = []
     while pending:
@@ -338,8 +344,11 @@ def _connect_error(failure: BaseException) -> type[UpstreamError]:
             seen.append(current)
             pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
     if any(isinstance(found, OSError) and found.errno in OURS for found in seen):
-        return OutOfSockets
+        return OutOfSockets()
+    for found in seen:
+        if isinstance(found, ssl.SSLError):
+            return handshake_failure(found, place)
     for cause, kind in _CAUSES:
         if any(isinstance(found, cause) for found in seen):
-            return kind
-    return Unroutable
+            return kind()
+    return Unroutable()

@@ -26,6 +26,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamProtocolError,
     WriteTimeout,
+    WrongProtocol,
 )
 from proxy.gateway import Story
 from proxy.gateway.body import NO_BODY, Body, LimitSettings
@@ -312,6 +313,7 @@ async def test_where_nothing_was_sent_any_method_is_repeated(failure: UpstreamEr
         (ResponseIncomplete(sent=True, begun=True), "GET", 2),
         (UpstreamProtocolError(sent=True, begun=True), "GET", 1),
         (TlsCertificateError(), "GET", 1),
+        (WrongProtocol(), "GET", 1),
     ],
 )
 async def test_what_may_have_been_executed_is_repeated_only_if_the_method_allows(

@@ -24,6 +24,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamProtocolError,
     WriteTimeout,
+    WrongProtocol,
 )
 from proxy.gateway.retry import (
     FREE,
@@ -63,6 +64,7 @@ def test_methods_are_the_configurations() -> None:
         (OutgoingProxyError(), True, True),
         (TlsProtocolError(), True, True),
         (TlsCertificateError(), False, False),  # it would be the same one again
+        (WrongProtocol(), False, False),
         (TlsProtocolError(sent=True), False, True),
         (OutgoingProxyError(sent=True), False, True),
         (ConnectionTerminated(), True, True),

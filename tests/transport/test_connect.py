@@ -23,6 +23,7 @@ from proxy.errors import (
     TlsProtocolError,
     Unroutable,
     UpstreamError,
+    WrongProtocol,
 )
 from proxy.transport import HTTP11Transport, connect, dial
 from proxy.transport.connect import Way, explained
@@ -185,6 +186,7 @@ async def test_another_name_may_be_asked_for(certificates: Certificates) -> None
         failure = await failure_of(HTTP11Transport(url, ssl_context=client))
         assert type(failure) is TlsCertificateError
         assert "127.0.0.1" in failure.detail
+        assert "ca =" not in failure.detail  # the authority is not what is wrong
 
 
 async def test_a_certificate_that_is_not_trusted_says_so(certificates: Certificates) -> None:
@@ -193,6 +195,7 @@ async def test_a_certificate_that_is_not_trusted_says_so(certificates: Certifica
         failure = await failure_of(HTTP11Transport(upstream.url))
         assert type(failure) is TlsCertificateError
         assert f"localhost:{upstream.port}" in failure.detail
+        assert "expected tls = { ca = 'FILE' }" in failure.detail
 
 
 async def test_a_client_certificate_comes_with_the_context(authority: trustme.CA, certificates: Certificates) -> None:
@@ -214,8 +217,16 @@ async def hang_up(line: Line) -> None:
     line.close()
 
 
-@pytest.mark.parametrize("script", [answers(b""), hang_up])
-async def test_what_does_not_speak_tls_is_told_apart(script: Script, certificates: Certificates) -> None:
+@pytest.mark.parametrize(
+    ("script", "kind", "says"),
+    [
+        (answers(b""), WrongProtocol, "does not speak TLS; expected http://"),
+        (hang_up, TlsProtocolError, "closed the connection within the TLS handshake; if it does not speak TLS"),
+    ],
+)
+async def test_what_does_not_speak_tls_is_told_apart(
+    script: Script, kind: type[UpstreamError], says: str, certificates: Certificates
+) -> None:
     async def plain(line: Line) -> None:
         if script is hang_up:
             line.close()
@@ -226,14 +237,18 @@ async def test_what_does_not_speak_tls_is_told_apart(script: Script, certificate
 
     async with Upstream(plain) as upstream:
         url = httpx.URL(f"https://localhost:{upstream.port}")
-        assert type(await failure_of(HTTP11Transport(url, ssl_context=certificates[1]))) is TlsProtocolError
+        failure = await failure_of(HTTP11Transport(url, ssl_context=certificates[1]))
+        assert type(failure) is kind
+        assert f"localhost:{upstream.port} {says}" in failure.detail
 
 
 async def test_a_handshake_that_hangs_is_a_connect_timeout(certificates: Certificates) -> None:
     async with Upstream(lambda line: line.end()) as upstream:
         url = httpx.URL(f"https://localhost:{upstream.port}")
         transport = HTTP11Transport(url, ssl_context=certificates[1], connect_timeout=0.1)
-        assert type(await failure_of(transport)) is ConnectTimeout
+        failure = await failure_of(transport)
+        assert type(failure) is ConnectTimeout
+        assert f"localhost:{upstream.port} did not complete the TLS handshake in time" in failure.detail
         await (await upstream.line()).ended.wait()
 
 

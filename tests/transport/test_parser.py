@@ -113,6 +113,7 @@ MALFORMED = {
     "version 2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "version 1.2": b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n",
     "rtsp": b"RTSP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a TLS alert": b"\x15\x03\x01\x00\x02\x02\x46",
     "an empty line first": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "two spaces": b"HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n",
     "status 99": b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",

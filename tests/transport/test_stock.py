@@ -19,15 +19,18 @@ from proxy.errors import (
     OutOfSockets,
     ReadTimeout,
     ResponseIncomplete,
-    TlsProtocolError,
+    TlsCertificateError,
     Unroutable,
     UpstreamError,
     UpstreamProtocolError,
     WriteTimeout,
+    WrongProtocol,
 )
 from proxy.transport.stock import Facts, StockTransport, translate
 from proxy.transport.tls import context
 from tests.doubles import raw_server, read_head
+from tests.transport.requests import OK, fetch, get
+from tests.transport.upstream import Upstream, always
 
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -125,8 +128,26 @@ async def test_no_tls_there() -> None:
         await writer.drain()
 
     async with raw_server(plain) as port:
-        with pytest.raises(TlsProtocolError):
+        with pytest.raises(WrongProtocol, match=f"127.0.0.1:{port} does not speak TLS; expected http://"):
             await sent(port, scheme="https")
+
+
+async def test_a_certificate_that_is_not_trusted(certificates: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async with Upstream(always(OK), tls=certificates[0]) as upstream:
+        with pytest.raises(TlsCertificateError) as caught:
+            await sent(upstream.port, scheme="https", host="localhost")
+    assert caught.value.detail.startswith(f"localhost:{upstream.port}: ")
+    assert "expected tls = { ca = 'FILE' }" in caught.value.detail
+
+
+async def test_no_connection_is_used_twice() -> None:
+    """Its upstream may be closing it, and a token request that is lost may have spent a refresh token."""
+    async with Upstream(always(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n")) as upstream:
+        transport = StockTransport(context)
+        for number in range(3):
+            await fetch(transport, get(url=upstream.url))
+            await (await upstream.line(number)).ended.wait()
+        await transport.aclose()
 
 
 async def test_a_silent_upstream() -> None:
