@@ -192,14 +192,18 @@ class TokenEndpointDown(ProxyError):
 
     Attributes:
         sent: whether it may have heard the request, and spent the refresh token in it.
+        repeatable: whether another attempt may have another result.
 
     """
 
     status, error, title = 503, "destination_unavailable", "The token endpoint is not available"
 
-    def __init__(self, detail: str = "", *, retry_after: float | None = None, sent: bool = False) -> None:
+    def __init__(
+        self, detail: str = "", *, retry_after: float | None = None, sent: bool = False, repeatable: bool = True
+    ) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.sent = sent
+        self.repeatable = repeatable
 
 
 # -- the upstream's fault ----------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class Scheme(httpx.Auth):
         signs: whether what it sets depends on the rest of the request.
         source: where its tokens come from, if it has any.
         outgoing: which outgoing proxies lead to what it requests itself.
+        reads_body: whether it looks at the bodies of responses: the upstream is asked for encodings that can be read.
 
     """
 
@@ -56,6 +57,7 @@ class Scheme(httpx.Auth):
     signs: bool = False
     source: TokenSource | None = None
     outgoing: tuple[ProxyRules, ...] = ()
+    reads_body = False
 
     async def apply(self, request: httpx.Request) -> None:
         """Put the credential on `request`.

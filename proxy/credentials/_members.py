@@ -10,6 +10,7 @@ from pydantic import Field
 
 from proxy.credentials import Scheme
 from proxy.credentials._renewing import Renewable
+from proxy.credentials._unauthorized import Unauthorized
 from proxy.errors import CountersignError
 from proxy.values import Words
 
@@ -34,11 +35,13 @@ class MembersScheme(Scheme):
 
     """
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, unauthorized: Unauthorized) -> None:
         self.members = members
+        self._unauthorized = unauthorized
         self.fields = frozenset().union(*(scheme.fields for _, scheme in members))
         self.parameters = frozenset().union(*(scheme.parameters for _, scheme in members))
         self.outgoing = tuple(dict.fromkeys(rules for _, scheme in members for rules in scheme.outgoing))
+        self.reads_body = unauthorized.reads_body or any(scheme.reads_body for _, scheme in members)
 
     @abstractmethod
     def order(self) -> Iterator[int]:

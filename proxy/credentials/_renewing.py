@@ -37,6 +37,7 @@ class TokenScheme(Scheme):
 
     def __init__(self, settings: Renewable, context: Context, refresh_before: float = EARLY) -> None:
         self._settings = settings
+        self.reads_body = settings.unauthorized.reads_body
         self._name = context.name
         self._clock = context.clock
         if own_proxy(settings) is not None:

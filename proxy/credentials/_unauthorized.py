@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from fnmatch import fnmatchcase
 from typing import Annotated
 from urllib.parse import urljoin, urlsplit
@@ -11,6 +10,7 @@ import httpx
 from pydantic import BeforeValidator, Field, model_validator
 
 from proxy.credentials._challenges import challenges
+from proxy.transport.codings import decoded
 from proxy.transport.kept import peek
 from proxy.values import Model, split_words
 
@@ -42,6 +42,11 @@ class Unauthorized(Model):
         if self.redirect is not None and not any(300 <= status < 400 for status in self.status):
             raise ValueError("redirect is of answers such as 302; right would be status = [302], too")
         return self
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether the bodies of responses are looked at."""
+        return self.body is not None
 
     async def matches(self, response: httpx.Response) -> bool:
         """Whether `response` means it; its body can be read as before, even if its start was looked at."""
@@ -75,18 +80,4 @@ def _path(response: httpx.Response) -> str:
 
 async def _start(response: httpx.Response) -> bytes:
     start = await peek(response, PEEKED, PATIENCE)
-    coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding in ("gzip", "x-gzip"):
-        return _inflated(start, 16 + zlib.MAX_WBITS)
-    if coding == "deflate":
-        # With zlib's frame (RFC 9110, section 8.4.1.2), or without, as some servers send it.
-        return _inflated(start, zlib.MAX_WBITS) or _inflated(start, -zlib.MAX_WBITS)
-    return start
-
-
-def _inflated(start: bytes, window: int) -> bytes:
-    """Unpack at most `PEEKED` bytes of what may be cut off anywhere; nothing of what is damaged."""
-    try:
-        return zlib.decompressobj(window).decompress(start, PEEKED)
-    except zlib.error:
-        return b""
+    return decoded(start, response.headers.get("content-encoding", ""), PEEKED)

@@ -69,6 +69,7 @@ class AllScheme(Scheme):
         self.fields = frozenset().union(*(scheme.fields for _, scheme in members))
         self.parameters = frozenset().union(*(scheme.parameters for _, scheme in members))
         self.outgoing = tuple(dict.fromkeys(rules for _, scheme in members for rules in scheme.outgoing))
+        self.reads_body = any(scheme.reads_body for _, scheme in members)
         self.signs = any(scheme.signs for _, scheme in members)
 
     async def apply(self, request: httpx.Request) -> None:

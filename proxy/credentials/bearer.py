@@ -51,6 +51,7 @@ class RereadScheme(Scheme):
 
     def __init__(self, settings: Bearer) -> None:
         self._settings = settings
+        self.reads_body = settings.unauthorized.reads_body
 
     async def apply(self, request: httpx.Request) -> None:
         """As `Scheme.apply`."""

@@ -26,8 +26,7 @@ class FallbackScheme(MembersScheme):
     """Begins with the credential that worked last."""
 
     def __init__(self, members: Members, unauthorized: Unauthorized) -> None:
-        super().__init__(members)
-        self._unauthorized = unauthorized
+        super().__init__(members, unauthorized)
         self._works = 0
 
     def order(self) -> Iterator[int]:

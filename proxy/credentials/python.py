@@ -106,6 +106,7 @@ class PythonScheme(Scheme):
         self._path = path
         self._client = client
         self._arguments = arguments
+        self.reads_body = bool(getattr(load(path), "requires_response_body", False))
         # Of its own, since others need the loop's: no name could be resolved while an Auth hangs in each of those.
         self._threads = ThreadPoolExecutor(THREADS, path)
         self._lock = asyncio.Lock()  # for the making only: no request is sent under it

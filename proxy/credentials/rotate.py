@@ -45,8 +45,7 @@ class RotateScheme(MembersScheme):
     """
 
     def __init__(self, members: Members, unauthorized: Unauthorized, clock: Clock) -> None:
-        super().__init__(members)
-        self._unauthorized = unauthorized
+        super().__init__(members, unauthorized)
         self._clock = clock
         self._rests = [_Rest() for _ in members]
         self._turn = 0

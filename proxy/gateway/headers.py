@@ -18,7 +18,8 @@ from proxy.gateway import Head, RawHeaders
 from proxy.gateway.navigation import SANDBOX, is_document
 from proxy.secrets import Source, TextOrSecret, meant
 from proxy.transport import Repeated
-from proxy.transport.messages import CONTROL
+from proxy.transport.codings import readable_encodings
+from proxy.transport.messages import CONTROL, replaced
 from proxy.values import Model, split_words
 
 _HOP = frozenset(
@@ -183,8 +184,13 @@ class RequestHeaders:
         self._drop = frozenset(name.translate(_PLAIN) for name in (*drop, *ruled))
         self._may_keep = b"authorization" not in {name.lower() for name in ruled}
 
-    def outbound(self, head: Head, *, chunked: bool, websocket: bool, keep_authorization: bool) -> RawHeaders:
-        """Return the fields of the request as it goes upstream, without the credential."""
+    def outbound(
+        self, head: Head, *, chunked: bool, websocket: bool, keep_authorization: bool, readable: bool = False
+    ) -> RawHeaders:
+        """Return the fields of the request as it goes upstream, without the credential.
+
+        With `readable` the upstream is asked only for encodings that the credential can read.
+        """
         drop = self._drop
         keep_authorization = keep_authorization and self._may_keep
         fields = [self._host]
@@ -197,6 +203,9 @@ class RequestHeaders:
             fields.append((b"Transfer-Encoding", b"chunked"))
         if websocket:
             fields += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        if readable:
+            accepted = b",".join(value for name, value in fields if name.lower() == b"accept-encoding")
+            fields = replaced(fields, b"Accept-Encoding", readable_encodings(accepted))
         return fields
 
 

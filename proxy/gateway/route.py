@@ -210,13 +210,14 @@ class Route:
             # One that ``Connection`` names does not go on: nothing is kept then, and ours is sent.
             goes_on = any(name.lower() == b"authorization" for name, _ in head.fields)
             keep = goes_on and self.settings.client_authorization == "keep"
+        bare = keep and b"authorization" in self.scheme.fields
         fields = self._request_headers.outbound(
             head,
             chunked=inbound.body is not None and inbound.length is None,
             websocket=wants_websocket(inbound.method, inbound.version, head),
             keep_authorization=keep,
+            readable=self.scheme.reads_body and not bare,
         )
-        bare = keep and b"authorization" in self.scheme.fields
         names_proxy = not NAMING.isdisjoint(head.special)
         if names_proxy:
             fields = self._renamed(fields, inbound, admitted)

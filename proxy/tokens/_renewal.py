@@ -165,7 +165,7 @@ class Renewal:
             except TokenEndpointDown as failure:
                 lost += failure.sent
                 told_to_wait = failure.retry_after is not None
-                if told_to_wait or lost > 1 or self._clock.monotonic() - begun > BRIEF:
+                if told_to_wait or not failure.repeatable or lost > 1 or self._clock.monotonic() - begun > BRIEF:
                     raise
             await self._clock.sleep(pause * (0.5 + self._tokens.random.random()))
         return await self._asked(refresh_token)

@@ -17,7 +17,7 @@ import httpx
 
 from proxy import USER_AGENT
 from proxy.clock import Clock
-from proxy.errors import CredentialError, TokenEndpointDown, UpstreamError
+from proxy.errors import CredentialError, TlsCertificateError, TokenEndpointDown, UpstreamError, WrongProtocol
 from proxy.stores import Token
 from proxy.waiting import told_wait
 
@@ -106,9 +106,11 @@ class Endpoint:
             TokenEndpointDown: it can't be reached, is too slow, or says 5xx or 429.
 
         """
-        fields = httpx.Headers({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT})
+        fields = httpx.Headers({"Accept": "application/json", "User-Agent": USER_AGENT})
         fields.update(headers)
+        fields["Accept-Encoding"] = "identity"  # nothing is decoded here, whatever a browser's fields say
         request = httpx.Request(method, self._url, content=content, headers=fields)
+        repeatable = True
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.handle_async_request(request)
@@ -122,8 +124,9 @@ class Endpoint:
             problem, sent = f"{self._what} took longer than {self._timeout:g} s", True
         except UpstreamError as failure:
             problem, sent = f"{self._what}: {failure.detail}", failure.sent
+            repeatable = not isinstance(failure, TlsCertificateError | WrongProtocol)
         # Raised outside: what failed has the request on it, and would be the context.
-        raise TokenEndpointDown(problem, sent=sent)
+        raise TokenEndpointDown(problem, sent=sent, repeatable=repeatable)
 
     def _check_status(self, response: httpx.Response) -> None:
         """What can be told without the body, which may be huge or never come."""

@@ -190,3 +190,16 @@ class Handshake(httpx.Auth):
             raise RuntimeError(self.fault)
         request.headers["Authorization"] = "NTLM type3 " + response.headers["WWW-Authenticate"][5:]
         yield request
+
+
+class Expiring(httpx.Auth):
+    """Has another token when the first one has expired, which the body says."""
+
+    requires_response_body = True
+
+    def auth_flow(self, request: httpx.Request) -> Flow:
+        request.headers["Authorization"] = "t1"
+        response = yield request
+        if response.json().get("error") == "token_expired":
+            request.headers["Authorization"] = "t2"
+            yield request

@@ -105,9 +105,11 @@ async def test_so_does_that_of_a_token_endpoint(start: Start, tmp_path: Path, *,
 
 
 async def test_and_a_plain_token_endpoint_is_told(start: Start) -> None:
-    async with raw_server(Plain()) as port:
+    play = Plain()
+    async with raw_server(play) as port:
         found = await refusal(start, with_token_of(port))
     assert f"the token endpoint: localhost:{port} {NO_TLS}" in found["detail"]
+    assert play.connections == 1
 
 
 def with_token_of(port: int, **more: Any) -> dict[str, Any]:
