@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+"
 _SPACE = r"[ \t]*"
-_PARAMETER = re.compile(rf'({_NAME}){_SPACE}={_SPACE}(?:({_NAME})|"((?:[^"\\]|\\.)*)")', re.DOTALL)
+_VALUE = r'[^\s,;"]+'  # servers forget to quote URLs and base64
+_PARAMETER = re.compile(rf'({_NAME}){_SPACE}={_SPACE}(?:({_VALUE})|"((?:[^"\\]|\\.)*)")', re.DOTALL)
 _SCHEME = re.compile(rf"({_NAME})(?:[ \t]+|(?=,|$))")
 _TOKEN68 = re.compile(rf"[A-Za-z0-9\-._~+/]+=*{_SPACE}(?=,|$)")
 _SEPARATOR = re.compile(r"[ \t,]*")
+_UNREADABLE = re.compile(r'(?:"(?:[^"\\]|\\.?)*+(?:"|$)|[^,"])*+', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -40,9 +42,13 @@ def challenges(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[Challenge]:
 
 
 def parse(value: str) -> Iterator[Challenge]:
-    """Challenges of one field's value; what follows something that is none is left out."""
+    """Challenges of one field's value; something that is none is left out, up to the next comma."""
     at = _skipped(value, 0)
-    while match := _SCHEME.match(value, at):
+    while at < len(value):
+        match = _SCHEME.match(value, at)
+        if match is None:
+            at = _skipped(value, _behind(value, at))
+            continue
         challenge = Challenge(match[1].lower())
         at = match.end()
         token68 = _TOKEN68.match(value, at)
@@ -52,6 +58,12 @@ def parse(value: str) -> Iterator[Challenge]:
             challenge.parameters.setdefault(name.lower(), plain or _QUOTED_PAIR.sub(r"\1", quoted or ""))
             at = _skipped(value, parameter.end())
         yield challenge
+
+
+def _behind(value: str, at: int) -> int:
+    """Return the place of the next comma that is not quoted, or of the end."""
+    match = _UNREADABLE.match(value, at)
+    return match.end() if match else len(value)
 
 
 def _skipped(value: str, at: int) -> int:

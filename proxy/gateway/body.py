@@ -83,6 +83,7 @@ class Body(httpx.AsyncByteStream):
 
     Attributes:
         replayable: whether all that was read is still there.
+        keepable: whether all of it can be kept; None if its length is not known.
         received: bytes read from the client so far.
 
     """
@@ -92,8 +93,9 @@ class Body(httpx.AsyncByteStream):
         self._pieces: AsyncIterator[bytes] | None = None
         self._limits = limits
         most = limits.replay_memory + limits.replay_disk
+        self.keepable = None if length is None else length <= most
         # A file that would be thrown away all the same costs as much as the sending.
-        self._room = most if length is None or length <= most else limits.replay_memory
+        self._room = limits.replay_memory if self.keepable is False else most
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._file_lock = threading.Lock()  # a reader that was cancelled may still be at it in its thread

@@ -48,12 +48,12 @@ def build(
     return parse(table).build(Context("api", (others or {}).__getitem__, tokens, clock))
 
 
-def body(*pieces: bytes, limits: LimitSettings | None = None) -> Body:
+def body(*pieces: bytes, limits: LimitSettings | None = None, length: int | None = None) -> Body:
     async def source() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
-    return Body(source, limits or LimitSettings())
+    return Body(source, limits or LimitSettings(), length)
 
 
 def draft(

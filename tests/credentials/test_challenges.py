@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,13 @@ from proxy.credentials._challenges import Challenge, challenges, parse
         ("Bearer error=x, error=y", [("bearer", {"error": "x"})]),
         ('Bearer error="x', [("bearer", {})]),
         ('error="x"', []),
+        ('error="x, y", Bearer error=z', [("bearer", {"error": "z"})]),
+        ('Basic realm="a";charset="UTF-8", Digest realm="b"', [("basic", {"realm": "a"}), ("digest", {"realm": "b"})]),
+        ("@, Digest realm=b", [("digest", {"realm": "b"})]),
+        ('@ "a, b", Bearer', [("bearer", {})]),
+        ('@ "a, Bearer', []),
+        ("Bearer realm=https://auth.test/token, nonce=a/b+c==",
+         [("bearer", {"realm": "https://auth.test/token", "nonce": "a/b+c=="})]),
         ("", []),
         ("@", []),
     ],
@@ -54,6 +63,20 @@ def test_what_is_written_is_read(wanted: list[tuple[str, dict[str, str]]]) -> No
         for scheme, parameters in wanted
     )
     assert list(parse(text)) == [Challenge(scheme, parameters) for scheme, parameters in wanted]
+
+
+@given(st.text(st.sampled_from('a=",;\\ @'), max_size=200))
+def test_what_is_none_costs_no_challenge_behind_it(garbage: str) -> None:
+    if garbage.count('"') == 0:
+        found = list(parse(garbage + ', Digest realm="x"'))
+        assert found[-1] == Challenge("digest", {"realm": "x"})
+
+
+@pytest.mark.parametrize("piece", ['"', '="', ',"', 'a="', '\\"', "@", 'a="\\', ', ;"x', 'a=";,'])
+def test_a_long_field_takes_no_longer_than_its_length(piece: str) -> None:
+    began = time.process_time()
+    list(parse(piece * (1 << 16)))
+    assert time.process_time() - began < 5  # with the square of it: minutes
 
 
 @given(st.text(max_size=200))

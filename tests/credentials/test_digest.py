@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
 import httpx
 import pytest
 
+from proxy.gateway.body import LimitSettings
 from tests.credentials.doubles import Bench, body, build, draft
 from tests.doubles import answer
 
@@ -55,7 +56,7 @@ def test_the_check_itself_knows_the_example_of_the_rfc() -> None:
 @pytest.mark.parametrize("target", [b"/base/x?a=1", b"/base/a%2Fb?q=%7B<|&&", b"*"])
 async def test_it_answers_a_challenge_for_the_very_target(algorithm: str, target: bytes) -> None:
     bench = Bench(build(DIGEST), challenge(algorithm), 200)
-    response = await bench(draft(target, "POST", content=body(b"x", b"y")))
+    response = await bench(draft(target, "POST", content=body(b"x", b"y", length=2)))
     first, second = bench.sent("Authorization")
     assert (response.status_code, first, bench.api.bodies) == (200, b"", [b"xy"] * 2)
     assert is_right(second, "POST", target.decode())
@@ -94,16 +95,85 @@ async def test_a_wrong_password_is_tried_once_a_request() -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [challenge("SHA-999"), challenge(qop='"auth-int"'), challenge(qop='"other"'), challenge(nonce="x", realm=""),
+    [challenge("SHA-999"), challenge(qop='"other"'), challenge(nonce="x", realm=""),
      answer(401, [(b"WWW-Authenticate", b"Digest garbage")])],
-    ids=["algorithm", "auth-int", "qop", "no realm", "garbage"],
+    ids=["algorithm", "qop", "no realm", "garbage"],
 )  # fmt: skip
 async def test_a_challenge_that_can_not_be_answered_is_handed_on_and_forgotten(refusal: httpx.Response) -> None:
     bench = Bench(build(DIGEST), refusal, challenge(), 200)
     response = await bench()
     assert (response.status_code, len(bench.api.requests)) == (401, 1)
-    assert "renewal failed: the credential failed with" in bench.story.failure
+    assert "renewal failed: no Digest challenge of the API is supported; expected algorithm MD5" in bench.story.failure
     assert (await bench()).status_code == 200
+
+
+BASIC = 'Basic realm="a, b", charset="UTF-8"'
+OTHER = 'Digest realm="r", nonce="other", algorithm=SHA-999, qop="auth"'
+MD5 = 'Digest realm="api", nonce="md5", algorithm=md5, qop="auth-int, auth"'
+SHA = 'Digest realm="api", nonce="sha", algorithm=SHA-256, qop="auth"'
+
+
+@pytest.mark.parametrize(
+    ("fields", "nonce"),
+    [
+        ([f"{BASIC}, {SHA}"], "sha"),
+        ([f"{SHA}, {BASIC}"], "sha"),
+        ([BASIC, SHA], "sha"),
+        ([f"{OTHER}, {MD5}, {SHA}"], "md5"),
+        ([OTHER, SHA, MD5], "sha"),
+        (["Negotiate", f"NTLM , {BASIC} , {SHA}"], "sha"),
+        ([f"Bearer a; b, {SHA}"], "sha"),
+    ],
+)
+async def test_the_first_challenge_that_is_supported_is_answered(fields: list[str], nonce: str) -> None:
+    refusal = answer(401, [(b"WWW-Authenticate", field.encode()) for field in fields], b"no")
+    bench = Bench(build(DIGEST), refusal, 200)
+    assert (await bench()).status_code == 200
+    said = told(bench.sent("Authorization")[1])
+    assert (said["nonce"], said["qop"]) == (nonce, "auth")
+
+
+async def test_where_only_auth_int_is_offered_the_body_is_signed() -> None:
+    bench = Bench(build(DIGEST), challenge(qop='"auth-int"'), 200)
+    response = await bench(draft(b"/base/x", "PUT", content=body(b"hel", b"lo", length=5)))
+    assert (response.status_code, bench.api.bodies) == (200, [b"hello"] * 2)
+    said = told(bench.sent("Authorization")[1])
+
+    def h(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    a1, a2 = h("Mufasa:api:Circle of Life"), h(f"PUT:/base/x:{h('hello')}")
+    assert said["qop"] == "auth-int"
+    assert said["response"] == h(":".join([a1, NONCE, "00000001", said["cnonce"], "auth-int", a2]))
+
+
+async def test_the_nonce_that_the_server_wants_next_is_used_next() -> None:
+    info = [(b"Authentication-Info", b'qop=auth, nextnonce="next", rspauth="x"')]
+    bench = Bench(build(DIGEST), challenge(), answer(200, info), 200)
+    await bench()
+    await bench()
+    sent = [told(each) for each in bench.sent("Authorization")[1:]]
+    assert [(each["nonce"], each["nc"]) for each in sent] == [(NONCE, "00000001"), ("next", "00000001")]
+
+
+async def test_a_new_challenge_that_is_not_stale_refuses_the_password() -> None:
+    bench = Bench(build(DIGEST), challenge(), challenge(nonce="n2"), 200)
+    assert (await bench()).status_code == 401
+    assert len(bench.api.requests) == 2
+
+
+async def test_a_nonce_that_is_too_old_at_once_is_replaced_once() -> None:
+    bench = Bench(build(DIGEST), challenge(), *(challenge(nonce=f"n{at}", stale="TRUE") for at in range(5)))
+    assert (await bench()).status_code == 401
+    assert len(bench.api.requests) == 3
+
+
+async def test_the_cookies_of_a_401_come_with_the_answer_beside_the_clients() -> None:
+    refusal = challenge()
+    refusal.headers = httpx.Headers([*refusal.headers.raw, (b"Set-Cookie", b"sid=1; Path=/"), (b"Set-Cookie", b"x")])
+    bench = Bench(build(DIGEST), refusal, 200)
+    await bench(draft(fields=[(b"Cookie", b"a=b")]))
+    assert bench.sent("Cookie") == [b"a=b", b"a=b; sid=1"]
 
 
 @pytest.mark.parametrize("headers", [[], [(b"WWW-Authenticate", b'Bearer realm="x"')]])
@@ -123,12 +193,51 @@ async def test_a_changed_password_begins_anew(tmp_path: Path) -> None:
     assert (sent[2], is_right(sent[3], "GET", "/base/x?a=1")) == (b"", True)
 
 
-async def test_a_body_that_can_not_be_replayed_leaves_the_401() -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        yield b"x" * 100
+# -- what can be sent only once ----------------------------------------------------------------------
 
-    from proxy.gateway.body import Body, LimitSettings
+TINY = LimitSettings(replay_memory=4, replay_disk=4)
 
-    bench = Bench(build(DIGEST), challenge(), 200)
-    response = await bench(draft(method="POST", content=Body(pieces, LimitSettings(replay_memory=1, replay_disk=1))))
-    assert response.status_code == 401
+
+@pytest.mark.parametrize("length", [10, None])
+async def test_the_challenge_is_had_before_a_body_that_can_be_sent_only_once(length: int | None) -> None:
+    bench = Bench(build(DIGEST), challenge(), 201)
+    fields = [(b"Content-Length", b"10") if length else (b"Transfer-Encoding", b"chunked"), (b"Idempotency-Key", b"k")]
+    content = body(b"hello", b"world", limits=TINY, length=length)
+    response = await bench(draft(b"/base/x", "PUT", fields, content))
+    assert (response.status_code, bench.api.bodies) == (201, [b"", b"helloworld"])
+    first, second = bench.api.requests
+    assert (first.method, first.extensions["target"]) == ("PUT", b"/base/x")
+    assert (first.headers["content-length"], "authorization" in first.headers) == ("0", False)
+    assert "transfer-encoding" not in first.headers
+    assert "idempotency-key" not in first.headers
+    assert is_right(bench.sent("Authorization")[1], "PUT", "/base/x")
+    assert [field in second.headers.raw for field in fields] == [True, True]
+
+
+async def test_a_known_nonce_may_be_too_old_for_a_body_that_can_be_sent_only_once() -> None:
+    bench = Bench(build(DIGEST), challenge(), 200, challenge(nonce="new"), 200)
+    await bench()
+    await bench(draft(method="POST", content=body(b"x" * 10, limits=TINY, length=10)))
+    assert [told(each)["nonce"] if each else "" for each in bench.sent("Authorization")] == ["", NONCE, "", "new"]
+    assert bench.api.bodies == [b"", b"", b"", b"x" * 10]
+
+
+async def test_a_body_of_unknown_length_goes_with_a_known_challenge_at_once() -> None:
+    bench = Bench(build(DIGEST), challenge(), 200, 200)
+    await bench()
+    await bench(draft(method="POST", content=body(b"x" * 10)))
+    assert bench.api.bodies == [b"", b"", b"x" * 10]
+
+
+@pytest.mark.parametrize("status", [200, 400, 411])
+async def test_where_no_challenge_comes_the_body_is_sent_without(status: int) -> None:
+    bench = Bench(build(DIGEST), status, 201)
+    response = await bench(draft(method="POST", content=body(b"x" * 10, limits=TINY, length=10)))
+    assert (response.status_code, bench.api.bodies) == (201, [b"", b"x" * 10])
+    assert bench.sent("Authorization") == [b"", b""]
+
+
+async def test_a_refusal_of_a_body_that_can_be_sent_only_once_is_handed_on() -> None:
+    bench = Bench(build(DIGEST), challenge(), challenge(nonce="n2", stale="true"), 200)
+    response = await bench(draft(method="POST", content=body(b"x" * 10, limits=TINY, length=10)))
+    assert (response.status_code, bench.api.bodies) == (401, [b"", b"x" * 10])

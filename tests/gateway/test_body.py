@@ -375,3 +375,9 @@ def test_the_settings() -> None:
     for wrong in ({"body": -1}, {"replay_memory": "much"}, {"disk": 1}, {"concurrency": -1}):
         with pytest.raises(ValidationError):
             LimitSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(("length", "keepable"), [(0, True), (8, True), (9, False), (None, None)])
+def test_its_length_says_whether_it_can_be_kept(length: int | None, keepable: bool | None) -> None:
+    body = Body(Client(), limits(4, 4), length)
+    assert body.keepable is keepable

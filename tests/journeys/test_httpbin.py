@@ -110,12 +110,13 @@ async def test_a_key_in_the_query_is_added(visit: Visit) -> None:
     assert answer.json()["args"] == {"a": ["1", "2"], "key": "a&b"}
 
 
+@pytest.mark.parametrize("qop", ["auth", "auth-int"])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512"])
-async def test_digest_lets_in_and_keeps_letting_in(visit: Visit, algorithm: str) -> None:
+async def test_digest_lets_in_and_keeps_letting_in(visit: Visit, algorithm: str, qop: str) -> None:
     client = await visit(credential={"type": "digest", **USER})
     for _ in range(3):
         client.cookies.clear()  # one of httpbin's says that the nonce has been used
-        answer = await client.get(f"/digest-auth/auth/user/passwd/{algorithm}")
+        answer = await client.get(f"/digest-auth/{qop}/user/passwd/{algorithm}")
         assert (answer.status_code, answer.json()["user"]) == (200, "user")
 
 

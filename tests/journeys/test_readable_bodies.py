@@ -37,7 +37,9 @@ class Api:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = (await read_head(reader)).decode()
-            fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.splitlines()[1:])}
+            fields = {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in head.splitlines()[1:])
+            }
             await reader.readexactly(int(fields.get("content-length", "0")))
             if head.split(" ")[1].startswith("/token"):
                 self.tokens += 1

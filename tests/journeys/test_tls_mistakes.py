@@ -19,7 +19,12 @@ from tests.doubles import raw_server
 
 NO_TLS = "does not speak TLS; expected http://"
 CA = "expected tls = { ca = 'FILE' }"
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "a" * 22}
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "a" * 22,
+}
 
 
 class Plain:

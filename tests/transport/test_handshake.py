@@ -25,7 +25,7 @@ def reason(text: str) -> ssl.SSLError:
     [
         (certificate(20, "unable to get local issuer certificate"), TlsCertificateError,
          f"api.test:443: unable to get local issuer certificate; {CA}"),
-        (certificate(18, "self-signed certificate"), TlsCertificateError, f"api.test:443: self-signed certificate; {CA}"),
+        (certificate(18, "self-signed"), TlsCertificateError, f"api.test:443: self-signed; {CA}"),
         (certificate(19, "self-signed"), TlsCertificateError, f"api.test:443: self-signed; {CA}"),
         (certificate(7, "certificate signature failure"), TlsCertificateError,
          f"api.test:443: certificate signature failure; {CA}"),
