@@ -24,6 +24,9 @@ class Line:
     def spoil(self) -> None:
         self.told.append("spoil")
 
+    def uploaded(self) -> None:
+        self.told.append("uploaded")
+
     def leave(self) -> None:
         self.told.append("leave")
 
