@@ -64,7 +64,7 @@ class DigestScheme(Scheme):
                 await _answer(request, account, known)
             response = yield request
             if response.status_code != 401:
-                self._heed(account, known, response)
+                self._take_next_nonce(account, known, response)
                 return
             following = self._challenged(account, response)
             if fresh and following is not None and not (following.stale and stale < 1):
@@ -91,20 +91,21 @@ class DigestScheme(Scheme):
             raise CredentialError(f"no Digest challenge of the API is supported; expected {SUPPORTED}")
         return found
 
-    def _heed(self, account: Account, known: DigestChallenge | None, response: httpx.Response) -> None:
-        """Take over the nonce that the server wants next (RFC 7616, section 3.5)."""
-        if known is None or "authentication-info" not in response.headers:
+    def _take_next_nonce(self, account: Account, known: DigestChallenge | None, response: httpx.Response) -> None:
+        """Use the nonce that the server wants for the next request (RFC 7616, section 3.5)."""
+        if known is None:
             return
-        for challenge in parse(f"Digest {response.headers['authentication-info']}"):
-            if nonce := challenge.parameters.get("nextnonce"):
-                self._known = account, known.renewed(nonce)
+        for value in _values(response, b"authentication-info"):
+            for challenge in parse(f"Digest {value}"):
+                if nonce := challenge.parameters.get("nextnonce"):
+                    self._known = account, known.renewed(nonce)
 
     def _take_cookies(self, request: httpx.Request, response: httpx.Response) -> None:
         """Send the cookies of a 401 with the answer: some servers know the challenge by them."""
         path = request.extensions["target"].partition(b"?")[0].decode("latin-1")
         now = self._clock.time()
-        told = [parse_cookie(value, request.url, now) for value in response.headers.get_list("set-cookie")]
-        ours = [(each.name, each.value) for each in told if each is not None and each.goes_with(request.url, path)]
+        cookies = [parse_cookie(value, request.url, now) for value in _values(response, b"set-cookie")]
+        ours = [(each.name, each.value) for each in cookies if each is not None and each.goes_with(request.url, path)]
         if ours:
             set_field(request, "Cookie", with_cookies(field_value(request, "Cookie", b";"), ours))
 
@@ -119,6 +120,10 @@ class DigestScheme(Scheme):
         """As `Scheme.explain`."""
         await self._account()
         return {"note": "Authorization answers the challenge of a 401"}
+
+
+def _values(response: httpx.Response, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in response.headers.raw if name.lower() == wanted]
 
 
 def _asks_first(request: httpx.Request, known: DigestChallenge | None) -> bool:

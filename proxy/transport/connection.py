@@ -78,7 +78,7 @@ class Connection(Wire):
         served: how many answers it has brought.
         idle_since: the loop's time in seconds of its last release.
         usable: seconds that it may be used after that, None if the upstream does not say.
-        reservation: what its home keeps it for, None while any request may use it.
+        reservation: what it is kept for, None if any request may use it.
 
     """
 

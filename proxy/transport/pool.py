@@ -19,9 +19,9 @@ _PROBATION = 60.0  # seconds without reuse after an upstream sent bytes that bel
 class Reservation:
     """Keeps one connection for the requests of an auth flow, since NTLM and Negotiate authenticate a connection.
 
-    Between two requests of the flow nobody else uses the connection. If it can't be used any more, the next request
-    gets another one, which is kept from then on. Requests carry it as ``extensions["reservation"]``; whoever made it
-    has to `release` it.
+    Between two requests of the flow no other request uses the connection. If it can't be used any more, the next
+    request gets another one, which is kept from then on. The requests have it as ``extensions["reservation"]``. It
+    has to be released when the flow ends.
     """
 
     __slots__ = ("_connection", "_pool")

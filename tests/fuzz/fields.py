@@ -97,7 +97,7 @@ async def _answered(data: bytes) -> list[bytes]:
     sent = []
     following = await anext(flow)
     for _ in range(4):
-        sent.append(following.headers.get("Authorization", "").encode("latin-1"))
+        sent.append(b"".join(value for name, value in following.headers.raw if name.lower() == b"authorization"))
         answer = httpx.Response(
             401, headers=[(b"WWW-Authenticate", data)], stream=httpx.ByteStream(b""), request=following
         )
