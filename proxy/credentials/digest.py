@@ -52,13 +52,13 @@ class DigestScheme(Scheme):
         """As ``httpx.Auth``."""
         account = await self._account()
         known = self._known[1] if self._known is not None and self._known[0] == account else None
+        fresh = False  # whether the challenge is the response to a request of this flow
+        stale = 0
         if _asks_first(request, known):
             response = yield _asking(request)
             known = self._challenged(account, response) if response.status_code == 401 else None
             fresh = known is not None
-        else:
-            fresh = False  # whether the challenge is the answer to a request of this flow
-        stale = 0
+            self._take_cookies(request, response)
         while True:
             if known is not None:
                 await _answer(request, account, known)

@@ -8,7 +8,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import httpx
 import pytest
 
-from proxy.gateway.body import LimitSettings
+from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody
 from tests.credentials.doubles import Bench, body, build, draft
 from tests.doubles import answer
 
@@ -170,13 +170,14 @@ async def test_a_nonce_that_is_too_old_at_once_is_replaced_once() -> None:
     assert len(bench.api.requests) == 3
 
 
-async def test_the_cookies_of_a_401_come_with_the_answer_beside_the_clients() -> None:
+@pytest.mark.parametrize("content", [NO_BODY, body(b"x" * 10, limits=LimitSettings(replay_memory=1), length=1 << 40)])
+async def test_the_cookies_of_a_401_come_with_the_answer_beside_the_clients(content: Body | NoBody) -> None:
     refusal = challenge()
     refusal.headers = httpx.Headers(
         [*refusal.headers.raw, (b"Set-Cookie", b"sid=1\xdb\xb1; Path=/"), (b"Set-Cookie", b"x")]
     )
     bench = Bench(build(DIGEST), refusal, 200)
-    await bench(draft(fields=[(b"Cookie", b"a=b")]))
+    await bench(draft(fields=[(b"Cookie", b"a=b")], content=content))
     assert bench.sent("Cookie") == [b"a=b", b"a=b; sid=1\xdb\xb1"]
 
 
