@@ -235,7 +235,8 @@ STORES = "one of file, keyring, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
     ("routes = 3", "routes: 3 is not a table; right would be keys and values"),
-    ("routes.a = 3", "routes.a: 3 is not a table; expected one with upstream, proxy, no_proxy, prefix, host, listen, …"),
+    ("routes.a = 3",
+     "routes.a: 3 is not a table; expected one with upstream, proxy, no_proxy, prefix, host, listen, …"),
     ("[routes.a]", 'routes.a.upstream: is missing; right would be upstream = "https://api.example.com"'),
     ('[routes."a b"]', 'routes."a b".upstream: is missing; right would be upstream = "https://api.example.com"'),
     ("routes.a.upstream = 3", 'routes.a.upstream: 3 is not a URL; right would be "https://api.example.com/base"'),

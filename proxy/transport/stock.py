@@ -275,7 +275,7 @@ def _of_proxy(failure: httpx.HTTPError, facts: Facts) -> UpstreamError | None:
         status = str(failure).partition(" ")[0]  # what follows is the proxy's own text
         return OutgoingProxyError(f"the outgoing proxy answered {status}" if status.isdigit() else "")
     if isinstance(failure, httpx.ConnectError) and not facts.reached:
-        is_ours = _connect_error(failure) is OutOfSockets
+        is_ours = isinstance(_connect_error(failure, facts.place), OutOfSockets)
         return None if is_ours else OutgoingProxyError("the outgoing proxy can't be reached")
     if not facts.tunnelling:
         return None

@@ -76,7 +76,7 @@ async def test_one_that_is_not_there_is_said(url: str, monkeypatch: pytest.Monke
         pass
     found = await failure(port, url)
     assert (type(found), found.detail) == (OutgoingProxyError, "the outgoing proxy can't be reached")
-    monkeypatch.setattr(stock, "_connect_error", lambda _: OutOfSockets)
+    monkeypatch.setattr(stock, "_connect_error", lambda _, __: OutOfSockets())
     assert type(await failure(port, url)) is OutOfSockets
 
 
