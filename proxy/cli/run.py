@@ -93,10 +93,10 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     if not hasattr(os, "fork"):
         raise ConfigError("server.workers: this system can't fork processes; right would be 1")
     # Here, since they are not for every system, and few need them.
+    from proxy.transport import loop  # noqa: F401  # imported once, for all workers
     from proxy.workers.supervisor import Supervisor
     from proxy.workers.worker import Assignment, Worker
 
-    _loop_factory()  # imported once, for all of them
     if not settings.server.dumpable:
         dumps.forbid()
 
@@ -110,17 +110,11 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
     """Run `main` on uvloop where there is one, with as many files as it may have open."""
+    from proxy.transport.loop import Loop  # here, where it is needed: not at every start
+
     files.raise_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: None) -> None:  # noqa: ARG005

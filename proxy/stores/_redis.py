@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from proxy.errors import ConfigError, StoreError
 from proxy.stores._locks import whatever_comes
+from proxy.transport.resolve import resolve
 from proxy.values import is_loopback
 
 PATIENCE = 1.0  # seconds for a connection, and for an answer
@@ -79,6 +81,24 @@ def is_exposed(url: str) -> bool:
     return parts.scheme == "redis" and not is_loopback(parts.hostname or "")
 
 
+class _Resolved:
+    """A connection of redis-py's to a host whose name can be looked up.
+
+    redis-py looks it up on threads that all share: not before a lookup that hangs there would have ended here.
+    """
+
+    host: str
+    port: int
+    socket_connect_timeout: float
+    is_connected: bool
+
+    async def connect(self) -> None:
+        if not self.is_connected:
+            async with asyncio.timeout(self.socket_connect_timeout):
+                await resolve(self.host, self.port, type=socket.SOCK_STREAM)
+        await super().connect()  # type: ignore[misc]  # of the class that this one is mixed into
+
+
 class Link:
     """Commands to the server of `url`, and what it publishes.
 
@@ -109,6 +129,9 @@ class Link:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
+        if "host" in found:
+            pool = self._client.connection_pool
+            pool.connection_class = type("Resolved", (_Resolved, pool.connection_class), {})
 
     async def __call__(self, *command: bytes | str | float) -> Any:  # Any: what the server answers
         """Return the answer to a command. A cancelled call is over when there is one.

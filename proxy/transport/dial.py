@@ -1,4 +1,4 @@
-"""A connected socket: the name asked for anew each time, and the addresses raced (RFC 8305).
+"""A connected socket: the name looked up for each one, and its addresses raced (RFC 8305, by aiohappyeyeballs).
 
 Failures leave here as the `OSError` that they were; no socket is left open by a failure or a cancellation.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
-from collections.abc import Iterable
-from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, cast
+
+import aiohappyeyeballs
+
+from proxy.transport.resolve import Address, resolve
 
 HEAD_START = 0.25  # seconds that an address has before the next one is tried as well
-
-Address = tuple[int, int, int, str, Any]  # as getaddrinfo returns it; the last part differs by family
 
 
 async def dial(host: str, port: int) -> socket.socket:
@@ -25,78 +24,76 @@ async def dial(host: str, port: int) -> socket.socket:
         OSError: no address can be reached; of several failures, a refusal rather than another.
 
     """
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await resolve(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-    return await race(interleave(found))
+    return await race(found)
 
 
 async def dial_unix(path: str) -> socket.socket:
     """Return a socket that is connected to a unix socket. Raises OSError."""
-    return await _attempt((socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path))
-
-
-def interleave(addresses: Iterable[Address]) -> list[Address]:
-    """Return addresses with their families in turn, the resolver's first first (RFC 8305, section 4)."""
-    families: dict[int, list[Address]] = {}
-    for address in addresses:
-        families.setdefault(address[0], []).append(address)
-    turns = zip_longest(*families.values())
-    return [address for address in chain.from_iterable(turns) if address is not None]
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        unix.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(unix, path)
+    except BaseException:
+        unix.close()
+        raise
+    return unix
 
 
 async def race(addresses: list[Address], head_start: float = HEAD_START) -> socket.socket:
-    """Return the first socket that connects; the others are closed. Raises OSError."""
-    if len(addresses) == 1:
-        return await _attempt(addresses[0])
-    queue = deque(addresses)
-    running: set[asyncio.Task[socket.socket]] = set()
-    failures: list[BaseException] = []
+    """Return the first socket that connects; families take turns, and the others are closed. Raises OSError."""
+    loop = _Loop(asyncio.get_running_loop())
+    if not addresses:
+        raise OSError("no address")
     try:
-        while queue or running:
-            if queue:
-                running.add(asyncio.create_task(_attempt(queue.popleft())))
-            done, _ = await asyncio.wait(
-                running, timeout=head_start if queue else None, return_when=asyncio.FIRST_COMPLETED
-            )
-            for attempt in done:
-                running.discard(attempt)
-                failure = attempt.exception()
-                if failure is None:
-                    running |= done - {attempt}
-                    return attempt.result()
-                failures.append(failure)
-        raise _worst(failures)
-    finally:
-        for attempt in running:
-            attempt.cancel()
-            attempt.add_done_callback(_discard)
+        return await aiohappyeyeballs.start_connection(
+            addresses,
+            happy_eyeballs_delay=head_start,
+            loop=cast("asyncio.AbstractEventLoop", loop),
+            socket_factory=loop.make_socket,
+        )
+    except OSError:
+        pass  # of several failures, aiohappyeyeballs makes one that is none of them
+    raise _worst(loop.failures)
 
 
-async def _attempt(address: Address) -> socket.socket:
-    family, kind, protocol, _, where = address
-    attempt = socket.socket(family, kind, protocol)
-    try:
-        attempt.setblocking(False)
-        if family != socket.AF_UNIX:
-            attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        await asyncio.get_running_loop().sock_connect(attempt, where)
-    except BaseException:
-        attempt.close()
-        raise
-    return attempt
+class _Loop:
+    """The event loop as aiohappyeyeballs uses it.
+
+    Attributes:
+        failures: why each address failed.
+
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.failures: list[OSError] = []
+        self._loop = loop
+        self.create_future, self.create_task, self.call_later = loop.create_future, loop.create_task, loop.call_later
+
+    def make_socket(self, address: Address) -> socket.socket:
+        """Return a socket for an address."""
+        try:
+            made = socket.socket(*address[:3])
+        except OSError as failure:
+            self.failures.append(failure)
+            raise
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return made
+
+    async def sock_connect(self, made: socket.socket, where: Any) -> None:  # Any: as in `Address`
+        """As the event loop's."""
+        try:
+            await self._loop.sock_connect(made, where)
+        except OSError as failure:
+            self.failures.append(failure)
+            raise
 
 
-def _discard(attempt: asyncio.Task[socket.socket]) -> None:
-    """Close the socket of an attempt that came too late."""
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().close()
-
-
-def _worst(failures: list[BaseException]) -> BaseException:
-    """Return the failure that says most: somebody was there, but would not."""
+def _worst(failures: list[OSError]) -> OSError:
+    """Return the failure that says most: a host that is there, but refuses."""
     refusals = [failure for failure in failures if isinstance(failure, ConnectionRefusedError)]
-    return (refusals or failures or [OSError("no address")])[0]
+    return (refusals or failures)[0]

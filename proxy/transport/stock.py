@@ -153,14 +153,18 @@ class StockTransport(httpx.AsyncBaseTransport):
 
     @cached_property
     def _inner(self) -> httpx.AsyncHTTPTransport:
+        from proxy.transport.backend import dialled  # here, where it is needed: httpcore takes long to import
+
         # No limit on connections: httpcore loses a slot with each cancelled request. HTTP/1.1 connections are not kept:
         # httpcore does not read Keep-Alive, and a token request that meets the end of one may spend a refresh token.
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=20 if self._http2 else 0, keepalive_expiry=15
         )
-        return httpx.AsyncHTTPTransport(
+        made = httpx.AsyncHTTPTransport(
             verify=self._tls(), trust_env=False, limits=limits, proxy=self._proxy, http2=self._http2
         )
+        dialled(made)
+        return made
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As its base class.

@@ -21,6 +21,7 @@ import pytest
 
 from proxy.app import App
 from proxy.cli.run import announce, run_loop
+from proxy.transport.loop import Loop
 from tests.conftest import Start
 
 from .conftest import Run, line_with, process
@@ -302,16 +303,14 @@ def test_without_the_parser_in_c_nothing_is_served(command: tuple[str, ...]) -> 
     assert found.stderr.count("\n") == 1
 
 
-def test_without_uvloop_the_stock_loop_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_on_the_loop_that_resolves_names_on_threads_of_their_own() -> None:
     found = []
 
     async def main() -> None:
-        found.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+        found.append(type(asyncio.get_running_loop()))
 
     run_loop(main())
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    run_loop(main())
-    assert found == ["uvloop", "asyncio"]
+    assert found == [Loop]
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -279,3 +282,24 @@ async def test_by_tls_the_certificate_is_checked(opened: Open, tmp_path: Path) -
             await opened(f"rediss://127.0.0.1:{port}").load("a")
     finally:
         server.close()
+
+
+async def test_a_name_server_that_hangs_takes_no_thread_from_others(
+    monkeypatch: pytest.MonkeyPatch, hurried: None, opened: Open
+) -> None:
+    gate, real = threading.Event(), socket.getaddrinfo
+
+    def hanging(host: Any, *rest: Any, **named: Any) -> Any:
+        if host == "hang.test":
+            assert gate.wait(30)
+        return real(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setattr(_redis, "REST", 0.0)
+    store = opened("redis://hang.test")
+    for _ in range(2 * (os.cpu_count() or 1) + 8):
+        with pytest.raises(StoreError, match="no answer within"):
+            await store.load("name")
+    async with asyncio.timeout(10):
+        assert await asyncio.to_thread(int) == 0
+    gate.set()

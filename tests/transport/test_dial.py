@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.transport import dial
-from proxy.transport.dial import Address, dial_unix, interleave, race
+from proxy.transport.dial import dial_unix, race
+from proxy.transport.resolve import Address
 from tests.transport.requests import until
 
 
@@ -20,17 +23,26 @@ V4A, V4B = (address(name) for name in ("4a", "4b"))
 
 
 class Network:
-    """What happens at each address: a failure, a success, or nothing until told."""
+    """What happens at each address: a failure, a success, or nothing until an event is set."""
 
-    def __init__(self, **hosts: OSError | asyncio.Event | None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **hosts: OSError | asyncio.Event | None) -> None:
         self._hosts = hosts
         self.tried: list[str] = []
-        self.made: dict[str, socket.socket] = {}
+        self.sockets: dict[str, socket.socket] = {}
         self.cancelled: list[str] = []
+        # The loop's own is made of C, and can't be replaced.
+        real = dial._Loop.__init__
 
-    async def attempt(self, where: Address) -> socket.socket:
-        name = where[4][0]
+        def patched(loop: Any, running: asyncio.AbstractEventLoop) -> None:
+            real(loop, running)
+            loop._loop = self
+
+        monkeypatch.setattr(dial._Loop, "__init__", patched)
+
+    async def sock_connect(self, wire: socket.socket, where: Any) -> None:
+        name = where[0]
         self.tried.append(name)
+        self.sockets[name] = wire
         outcome = self._hosts[f"h{name}"]
         if isinstance(outcome, asyncio.Event):
             try:
@@ -40,70 +52,76 @@ class Network:
                 raise
         elif outcome is not None:
             raise outcome
-        self.made[name] = socket.socket()
-        return self.made[name]
 
-    def closed(self, name: str) -> bool:
-        return self.made[name].fileno() == -1
+    def open(self) -> list[str]:
+        return [name for name, wire in self.sockets.items() if wire.fileno() != -1]
 
 
-def play(monkeypatch: pytest.MonkeyPatch, network: Network) -> None:
-    monkeypatch.setattr(dial, "_attempt", network.attempt)
-
-
-def test_families_take_turns_and_the_first_choice_is_first() -> None:
-    assert interleave([V6A, V6B, V4A, V4B]) == [V6A, V4A, V6B, V4B]
-    assert interleave([V4A, V4B, V6A]) == [V4A, V6A, V4B]
-    assert interleave([V4A]) == [V4A]
+async def test_families_take_turns_and_the_first_choice_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = ConnectionRefusedError()
+    network = Network(monkeypatch, h6a=refused, h6b=refused, h4a=refused, h4b=refused)
+    with pytest.raises(ConnectionRefusedError):
+        await race([V6A, V6B, V4A, V4B])
+    assert network.tried == ["6a", "4a", "6b", "4b"]
+    assert network.open() == []
 
 
 async def test_a_refusal_goes_on_to_the_next_address_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(h6a=ConnectionRefusedError(), h4a=None)
-    play(monkeypatch, network)
+    network = Network(monkeypatch, h6a=ConnectionRefusedError(), h4a=None)
     with await race([V6A, V4A], head_start=1000) as wire:
-        assert wire is network.made["4a"]
+        assert wire is network.sockets["4a"]
+        assert network.open() == ["4a"]
 
 
 async def test_a_silent_address_gets_company_and_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(h6a=asyncio.Event(), h4a=None)
-    play(monkeypatch, network)
+    network = Network(monkeypatch, h6a=asyncio.Event(), h4a=None)
     with await race([V6A, V4A], head_start=0.001):
         assert network.tried == ["6a", "4a"]
-        await asyncio.sleep(0)
         assert network.cancelled == ["6a"]
+        assert network.open() == ["4a"]
 
 
 async def test_of_two_that_arrive_together_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = asyncio.Event()
-    network = Network(h6a=gate, h4a=gate)
-    play(monkeypatch, network)
+    network = Network(monkeypatch, h6a=gate, h4a=gate)
     racing = asyncio.ensure_future(race([V6A, V4A], head_start=0.001))
     await until(lambda: not (len(network.tried) < 2))
     gate.set()
     with await racing as wire:
-        await asyncio.sleep(0)
-        assert [made is wire or made.fileno() == -1 for made in network.made.values()] == [True, True]
+        assert [network.sockets[name] for name in network.open()] == [wire]
 
 
-async def test_a_race_that_is_cancelled_leaves_nobody_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(h6a=asyncio.Event(), h4a=asyncio.Event())
-    play(monkeypatch, network)
+async def test_a_race_that_is_cancelled_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(monkeypatch, h6a=asyncio.Event(), h4a=asyncio.Event())
     racing = asyncio.ensure_future(race([V6A, V4A], head_start=0.001))
     await until(lambda: not (len(network.tried) < 2))
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing
-    await asyncio.sleep(0)
     assert sorted(network.cancelled) == ["4a", "6a"]
+    assert network.open() == []
 
 
 async def test_of_several_failures_a_refusal_says_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, Network(h6a=OSError(101, "unreachable"), h4a=ConnectionRefusedError()))
+    Network(monkeypatch, h6a=OSError(101, "unreachable"), h4a=ConnectionRefusedError())
     with pytest.raises(ConnectionRefusedError):
         await race([V6A, V4A])
-    play(monkeypatch, Network(h6a=OSError(101, "unreachable"), h4a=OSError(113, "no route")))
+    Network(monkeypatch, h6a=OSError(101, "unreachable"), h4a=OSError(113, "no route"))
     with pytest.raises(OSError, match="unreachable"):
         await race([V6A, V4A])
+
+
+async def test_without_a_descriptor_the_failure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", full)
+    try:
+        with pytest.raises(OSError, match="Too many") as caught:
+            await race([V6A, V4A])
+    finally:
+        monkeypatch.undo()
+    assert caught.value.errno == errno.EMFILE
 
 
 async def test_no_address_is_a_failure() -> None:
@@ -111,10 +129,11 @@ async def test_no_address_is_a_failure() -> None:
         await race([])
 
 
-async def test_the_name_is_asked_for_and_the_socket_is_ready() -> None:
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_the_socket_is_ready(host: str) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with await dial.dial("localhost", port) as wire:
+    with await dial.dial(host, port) as wire:
         assert wire.getpeername()[1] == port
         assert not wire.getblocking()
         assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
