@@ -10,18 +10,22 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import IO
 
 import httpx
 from pydantic import Field
 
-from proxy.errors import BodyTooLarge
+from proxy.errors import BodyTooLarge, InternalError
 from proxy.gateway import BodySource
+from proxy.threads import Threads
 from proxy.transport import Sink
 from proxy.values import Model, Size
 
 _PIECE = 1 << 16
+SPOOLING = 8  # bodies of one route that are written or read at once
+PATIENCE = 5.0  # seconds that the disk may take for a piece
 
 
 class LimitSettings(Model):
@@ -80,6 +84,7 @@ class Body(httpx.AsyncByteStream):
         source: where it comes from.
         limits: how much may be kept.
         length: its announced length in bytes; None if it is chunked.
+        spool: the threads that write and read the file, the same for a whole route.
 
     Attributes:
         replayable: whether all that was read is still there.
@@ -88,7 +93,9 @@ class Body(httpx.AsyncByteStream):
 
     """
 
-    def __init__(self, source: BodySource, limits: LimitSettings, length: int | None = None) -> None:
+    def __init__(
+        self, source: BodySource, limits: LimitSettings, length: int | None = None, spool: Threads | None = None
+    ) -> None:
         self._source = source
         self._pieces: AsyncIterator[bytes] | None = None
         self._limits = limits
@@ -99,8 +106,10 @@ class Body(httpx.AsyncByteStream):
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._file_lock = threading.Lock()  # a reader that was cancelled may still be at it in its thread
+        self._spool = spool or Threads("spool", SPOOLING)
         self._on_disk = 0
-        self._writing: asyncio.Future[None] | None = None
+        self._spooled = self._closed = False
+        self._writing: Future[None] | None = None
         self._ended = False
         self._failure: Exception | None = None
         self.replayable = True
@@ -159,7 +168,7 @@ class Body(httpx.AsyncByteStream):
     async def _kept(self) -> AsyncIterator[bytes]:
         offset, on_disk = 0, self._on_disk
         while offset < on_disk:
-            piece = await asyncio.to_thread(self._read_at, offset, min(_PIECE, on_disk - offset))
+            piece = await self._read(offset, min(_PIECE, on_disk - offset))
             offset += len(piece)
             yield piece
         view = bytes(self._memory)
@@ -175,28 +184,43 @@ class Body(httpx.AsyncByteStream):
             return
         if self.received > self._room:
             self.replayable = False
-            self._drop()
+            await self._drop()
             return
         self._memory += piece
         if len(self._memory) > self._limits.replay_memory:
             full, self._memory = self._memory, bytearray()
-            self._writing = asyncio.ensure_future(asyncio.to_thread(self._spill, full))
+            try:
+                self._writing = self._spool.submit(self._spill, full)
+                self._spooled = True
+            except OSError:  # there is no thread for it
+                self.replayable = False
+                await self._drop()
             await self._written()
 
     async def _written(self) -> None:
-        """Wait for what is on its way to the disk; where that can't be written, the body is just not kept."""
+        """Wait for what is on its way to the disk; where that can't be written in time, the body is just not kept."""
         if self._writing is None:
             return
         try:
-            # Shielded: what a cancelled writer leaves behind would be half a piece.
-            await asyncio.shield(self._writing)
+            async with asyncio.timeout(PATIENCE):
+                # Shielded: what a cancelled writer leaves behind would be half a piece.
+                await asyncio.shield(asyncio.wrap_future(self._writing))
         except OSError:
             self.replayable = False
-            self._drop()
+            await self._drop()
         self._writing = None
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.wrap_future(self._spool.submit(self._read_at, offset, size))
+        except OSError:
+            raise InternalError("the request's body can't be read again from where it was kept") from None
 
     def _spill(self, pieces: bytearray) -> None:
         with self._file_lock:
+            if self._closed:
+                return
             if self._file is None:
                 # Without a name: nobody else can open it, and nothing is left behind by a crash.
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the body
@@ -211,18 +235,28 @@ class Body(httpx.AsyncByteStream):
             self._file.seek(offset)
             return self._file.read(size)
 
-    def _drop(self) -> None:
+    def _close(self) -> None:
+        with self._file_lock:
+            self._closed = True
+            if self._file is not None:
+                with suppress(OSError):  # a full disk once more; the file is closed all the same
+                    self._file.close()
+                self._file = None
+
+    async def _drop(self) -> None:
+        """Drop what was kept; the file is closed in a thread, since another one may still be at it."""
         self._memory = bytearray()
-        if self._file is not None:
-            with suppress(OSError):  # a full disk once more; the file is closed all the same
-                self._file.close()
-            self._file = None
-        self._on_disk = 0
+        if not self._spooled:
+            return
+        writing = self._writing
+        is_free = writing is None or writing.cancel() or writing.done()
+        with suppress(OSError):  # the disk hangs; or there is no thread, and the file is closed with this body
+            closing = asyncio.wrap_future(self._spool.submit(self._close))
+            if is_free:
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.shield(closing)
 
     async def aclose(self) -> None:
         """Let go of what was kept."""
         self.replayable = False
-        try:
-            await self._written()
-        finally:
-            self._drop()
+        await self._drop()

@@ -10,7 +10,7 @@ import httpx
 from proxy.credentials import MASK, Scheme
 from proxy.errors import BodyTooLarge, CredentialError, Denied, ReadTimeout, SecretError, TurnTimeout
 from proxy.gateway import Answer, Inbound, RawHeaders, Story
-from proxy.gateway.body import NO_BODY, Body, LimitSettings, NoBody, WholeBody
+from proxy.gateway.body import NO_BODY, SPOOLING, Body, LimitSettings, NoBody, WholeBody
 from proxy.gateway.cors import readable
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.guard import Admitted
@@ -32,6 +32,7 @@ from proxy.gateway.rewrite import Place, is_below, path_at, plain_authority, rew
 from proxy.gateway.settings import RouteSettings, TimeoutSettings
 from proxy.gateway.target import check_path
 from proxy.gateway.upstream import Draft
+from proxy.threads import Threads
 from proxy.transport import SMALL
 
 
@@ -61,6 +62,7 @@ class Route:
         self.top = exchange.upstream.base + (b"" if settings.strip_prefix else self.prefix)
         self._limits = limits
         self._small = min(limits.replay_memory, SMALL)
+        self._spool = Threads(f"spool of {name}", SPOOLING)
         self._total = timeout.total or None
         self._policy = Policy(settings.allow, settings.deny)
         self._slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
@@ -188,7 +190,7 @@ class Route:
         if inbound.body is not None:
             if inbound.length is not None and 0 < self._limits.body < inbound.length:
                 raise BodyTooLarge("the request's body is over limits.body")
-            body = self._taken(inbound) or Body(inbound.body, self._limits, inbound.length)
+            body = self._taken(inbound) or Body(inbound.body, self._limits, inbound.length, self._spool)
         return Draft(inbound.method, self._target(admitted), outgoing.fields, body, outgoing.is_safe, outgoing.bare)
 
     def _taken(self, inbound: Inbound) -> WholeBody | None:

@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from proxy.errors import BodyTooLarge, MalformedRequest
+from proxy.errors import BodyTooLarge, InternalError, MalformedRequest
+from proxy.gateway import body as module
 from proxy.gateway.body import NO_BODY, Body, BodyNotKept, LimitSettings
+from proxy.threads import Threads
 
 MIB = 1 << 20
 
@@ -305,18 +307,68 @@ async def test_breaking_off_while_the_disk_is_slow_loses_nothing() -> None:
     await body.aclose()
 
 
-async def test_the_end_waits_for_the_disk(files: list[IO[bytes]]) -> None:
-    body = Body(Client(b"abc", b"def"), limits(2, 100))
+async def test_the_end_does_not_wait_for_the_disk_and_leaves_no_file(files: list[IO[bytes]]) -> None:
+    spool = Threads("spool")
+    body = Body(Client(b"abc", b"def"), limits(2, 100), None, spool)
+    await begin(body, 1)
     disk = Held(body, "_spill")
     upload = asyncio.create_task(read(body))
     await disk.entry()
     upload.cancel()
     await asyncio.wait([upload])
-    closing = asyncio.create_task(body.aclose())
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(body.aclose(), 10)
     disk.go.set()
-    await closing
-    assert files[0].closed
+    await asyncio.wrap_future(spool.submit(int))  # the one thread is through with what came before
+    assert [file.closed for file in files] == [True]
+
+
+@pytest.mark.parametrize("hanging", [1, 20])
+async def test_a_disk_that_hangs_costs_the_replay_and_not_the_request(
+    hanging: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, make = threading.Event(), tempfile.TemporaryFile
+
+    def hangs() -> IO[bytes]:
+        assert go.wait(30)
+        return make()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", hangs)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    spool = Threads("spool", 4)
+    bodies = [Body(Client(b"abc", b"def"), limits(2, 100), None, spool) for _ in range(hanging)]
+    assert await asyncio.wait_for(asyncio.gather(*map(read, bodies)), 10) == [b"abcdef"] * hanging
+    assert not any(body.replayable for body in bodies)
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
+    other = Body(Client(b"abc", b"def"), limits(2, 100), None, Threads("spool of another route"))
+    assert await asyncio.wait_for(read(other), 10) == b"abcdef"
+    assert other.replayable
+    for body in (*bodies, other):
+        await asyncio.wait_for(body.aclose(), 10)
+    go.set()
+    for _ in range(4):
+        await asyncio.wrap_future(spool.submit(int))
+
+
+async def test_a_body_that_can_not_be_read_again_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Body(Client(b"abc", b"def"), limits(2, 100))
+    await read(body)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    disk = Held(body, "_read_at")
+    with pytest.raises(InternalError, match="can't be read again"):
+        await read(body)
+    disk.go.set()
+    await body.aclose()
+
+
+async def test_without_a_thread_the_body_is_just_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    body = Body(Client(b"abc", b"def"), limits(2, 100))
+    assert await read(body) == b"abcdef"
+    assert not body.replayable
+    await body.aclose()
 
 
 async def test_breaking_off_a_replay_while_the_disk_is_slow_harms_no_other() -> None:
