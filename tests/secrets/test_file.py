@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,40 @@ async def test_another_encoding_is_said(path: Path, codec: str, text: str) -> No
     write(path, "canary-ä".encode(codec))
     with pytest.raises(SecretError, match=f"the file {path} {text}$"):
         await File(file=path).get()
+
+
+async def test_a_pipe_that_nobody_writes_to_delays_its_own_secret_only(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "PATIENCE", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    asking = [asyncio.create_task(File(file=pipe).get()) for _ in range(20)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await File(file=path).get() == "one"
+        failures = await asyncio.gather(*asking, return_exceptions=True)
+    assert {str(failure) for failure in failures} == {f"the file {pipe} can't be read: no result within 0.2 s"}
+    assert sum(thread.name == f"secret file {pipe}" for thread in threading.enumerate()) == 1
+    writing = os.open(pipe, os.O_WRONLY)
+    os.write(writing, b"two\n")
+    os.close(writing)
+
+
+async def test_on_a_disk_that_may_hang_even_its_state_is_asked_for_in_a_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "is_remote", lambda _: True)
+    source, seen = File(file=path), list[str]()
+    real = file._state
+
+    def state(path: Path) -> object:
+        seen.append(threading.current_thread().name)
+        return real(path)
+
+    monkeypatch.setattr(file, "_state", state)
+    for _ in range(3):
+        assert await source.get() == "one"
+    assert seen == [f"secret file {path}"] * 3
+    write(path, b"longer")
+    assert await source.get() == "longer"
