@@ -1,22 +1,22 @@
 """The user's keyring: Keychain, Secret Service, Credential Locker and what else the library `keyring` knows.
 
-Its calls block, and may wait for the user to unlock it: each runs in a thread that nobody waits for at the end.
+Its calls block, and may wait for the user to unlock it: they run in a thread that nobody waits for at the end.
 What a backend says is never repeated, since it may hold the secret.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from types import ModuleType
 from typing import TypeVar
+
+from proxy.threads import Threads
 
 T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds; the user may be asked to unlock it
-_one_at_a_time = threading.Lock()  # not all backends are made for threads
+_threads = Threads("keyring")  # one: not all backends are made for threads
 
 
 class KeyringError(Exception):
@@ -63,31 +63,16 @@ def library() -> ModuleType:
 
 
 async def _called(work: Callable[[], T]) -> T:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def end(result: T | None, failure: KeyringError | None) -> None:
-        if done.done():
-            return
-        if failure is not None:
-            done.set_exception(failure)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]  # T may be optional itself
-
-    def run() -> None:
-        result, failure = None, None
+    def translated() -> T:
         try:
-            with _one_at_a_time:
-                result = work()
+            return work()
         except Exception as raised:  # noqa: BLE001  # a backend's, of which there are many
             failure = _told(raised)
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(end, result, failure)
+        raise failure  # outside: what a backend says is not its context
 
-    threading.Thread(target=run, daemon=True, name="keyring").start()
     try:
         async with asyncio.timeout(PATIENCE):
-            return await done
+            return await asyncio.wrap_future(_threads.submit(translated))
     except TimeoutError:
         raise KeyringError(f"does not answer within {PATIENCE:g} s; is it locked?") from None
 

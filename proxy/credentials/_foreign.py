@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
@@ -108,7 +108,7 @@ class ForeignScheme(Scheme):
     def __init__(
         self,
         inner: Auth,
-        threads: ThreadPoolExecutor | None = None,
+        threads: Executor | None = None,
         client: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._client = client
@@ -181,7 +181,7 @@ async def _send(flow: Flow, response: httpx.Response) -> httpx.Request | None:
         return None
 
 
-async def _threaded(flow: Generator[httpx.Request, httpx.Response, None], threads: ThreadPoolExecutor) -> Flow:
+async def _threaded(flow: Generator[httpx.Request, httpx.Response, None], threads: Executor) -> Flow:
     """Step a flow that may block, each step in a thread; one that is cancelled ends by itself."""
     lock, context = threading.Lock(), copy_context()
 

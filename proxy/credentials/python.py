@@ -8,7 +8,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -27,6 +26,7 @@ from proxy.credentials._foreign import ForeignScheme
 from proxy.credentials._messages import FLOWS, Auth
 from proxy.errors import CredentialError
 from proxy.secrets import Source, is_secret_table, parse_secret
+from proxy.threads import Threads
 from proxy.transport.proxies import ProxySettings
 
 THREADS = 32
@@ -107,8 +107,7 @@ class PythonScheme(Scheme):
         self._client = client
         self._arguments = arguments
         self.reads_body = bool(getattr(load(path), "requires_response_body", False))
-        # Of its own, since others need the loop's: no name could be resolved while an Auth hangs in each of those.
-        self._threads = ThreadPoolExecutor(THREADS, path)
+        self._threads = Threads(path, THREADS)
         self._lock = asyncio.Lock()  # for the making only: no request is sent under it
         self._made_of: dict[str, Any] | None = None  # Any: see above
         self._inner: ForeignScheme
@@ -137,7 +136,7 @@ class PythonScheme(Scheme):
 
     async def aclose(self) -> None:
         """As `Scheme.aclose`; a thread that hangs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     async def _made(self) -> ForeignScheme:
         arguments = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -50,22 +51,34 @@ def _taken(lock: FileLock) -> bool:
     return True
 
 
-async def acquire(path: Path) -> FileLock:
+async def acquire(path: Path, threads: Executor) -> FileLock:
     """Take the lock file `path` for a task, which has to release it.
 
-    It is asked for again and again, each time for some 0.2 ms, rather than by a thread that waits: such a
-    thread can't be cancelled, and would own the lock after the task has gone. (filelock's `AsyncFileLock`
-    had faults of this kind in versions that we allow: tox-dev/filelock issues 640 and 675.)
+    It is asked for again and again in `threads`, each time for some 0.2 ms unless the disk hangs, rather than by
+    a thread that waits: such a thread can't be cancelled, and would own the lock after the task has gone.
+    (filelock's `AsyncFileLock` had faults of this kind in versions that we allow: tox-dev/filelock issues 640 and
+    675.)
 
     Raises:
         OSError: the file can't be opened or locked.
 
     """
     lock, pause = _file_lock(path), FIRST_PAUSE
-    while not _taken(lock):
+
+    def undo(attempt: Future[bool]) -> None:
+        if not attempt.cancelled() and attempt.exception() is None and attempt.result():
+            lock.release()
+
+    while True:
+        attempt = threads.submit(_taken, lock)
+        try:
+            if await asyncio.wrap_future(attempt):
+                return lock
+        except asyncio.CancelledError:
+            attempt.add_done_callback(undo)
+            raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-    return lock
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The blocking half of the file store: all tokens in one file, changed under an inter-process lock.
 
-For one thread at a time, but for `unchanged` and `is_there`, which any may call. Failures of the operating
-system become `StoreError` here and nowhere else.
+For one thread at a time. Failures of the operating system become `StoreError` here and nowhere else.
 """
 
 from __future__ import annotations
@@ -34,8 +33,13 @@ class TokenFile:
         self._warn = warn
         self._seen: tuple[Signature | None, Mapping[str, Token]] | None = None
 
+    def current(self) -> Mapping[str, Token]:
+        """Return what the file holds, for the price of one ``lstat`` if it is still the same; else as `read`."""
+        known = self.unchanged()
+        return self.read() if known is None else known
+
     def unchanged(self) -> Mapping[str, Token] | None:
-        """Return what `read` found last if the file is still the same, for the price of one ``lstat``."""
+        """Return what `read` found last if the file is still the same, None if it is not."""
         seen = self._seen
         if seen is None:
             return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -20,6 +19,7 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._locks import TaskLocks, acquire, whatever_comes
 from proxy.stores._tokenfile import TokenFile
 from proxy.stores._watchers import Watchers
+from proxy.threads import Threads
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 PAUSE = 1.0
 """Seconds between two looks at a file that is watched."""
+
+PATIENCE = 30.0
+"""Seconds that a disk, and what was asked of the store before, may take until the file is read."""
 
 
 class FileStore(Store):
@@ -40,7 +43,7 @@ class FileStore(Store):
         self._path = setup.path.expanduser().absolute()
         self._file = TokenFile(self._path, Cipher(setup.keys) if setup.keys else None, setup.warn)
         self._locks = TaskLocks()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")
+        self._thread = Threads("token-store")
         self._watchers: Watchers[[str]] = Watchers(self._look)
         self._unread = self._unwritten = ""
 
@@ -83,7 +86,10 @@ class FileStore(Store):
     async def aclose(self) -> None:
         """As `Store.aclose`."""
         await self._watchers.aclose()
-        await asyncio.to_thread(self._thread.shutdown)
+        with suppress(StoreError):  # it is closed already
+            through = self._begin(lambda: None)
+            self._thread.shutdown()
+            await through
 
     async def _put(self, name: str, token: Token | None) -> None:
         try:
@@ -95,8 +101,11 @@ class FileStore(Store):
 
     async def _tokens(self) -> Mapping[str, Token]:
         try:
-            known = self._file.unchanged()
-            tokens = await self._begin(self._file.read) if known is None else known
+            async with asyncio.timeout(PATIENCE):
+                tokens = await self._begin(self._file.current)
+        except TimeoutError:
+            self._unread = f"the token store {self._path} can't be read: no result within {PATIENCE:g} s"
+            raise StoreError(self._unread) from None
         except StoreError as failure:
             self._unread = str(failure)
             raise
@@ -108,7 +117,9 @@ class FileStore(Store):
         while True:
             with suppress(StoreError):  # whoever needs the token is told
                 tokens = await self._tokens()
-                forgotten = known.keys() - tokens.keys() if self._file.is_there() else set()
+                forgotten = known.keys() - tokens.keys()
+                if forgotten and not await self._begin(self._file.is_there):
+                    forgotten = set()
                 for name in tokens.keys() | forgotten:
                     if known.get(name) != tokens.get(name):
                         self._watchers.tell(name)
@@ -130,15 +141,23 @@ class FileStore(Store):
                 self._file.distrust()
                 yield
             finally:
-                held.release()
+                await self._release(held)
 
     async def _kernel_lock(self, name: str) -> FileLock:
         try:
-            self._file.make_folder()
-            return await acquire(self._lock_path(name))
+            await self._begin(self._file.make_folder)
+            return await acquire(self._lock_path(name), self._thread)
         except OSError as failure:
             text = f"the token store {self._path} can't be locked: {failure.strerror}"
             raise StoreError(text) from None
+
+    async def _release(self, held: FileLock) -> None:
+        try:
+            releasing = self._begin(held.release)
+        except StoreError:  # it was closed meanwhile
+            held.release()
+        else:
+            await asyncio.shield(releasing)
 
     def _lock_path(self, name: str) -> Path:
         # A hash, since a name may hold a slash, be too long, or differ from another in case only.

@@ -22,6 +22,7 @@ from proxy.stores._cipher import Cipher
 from proxy.stores._format import DamagedError, decode, encode
 from proxy.stores._locks import whatever_comes
 from proxy.stores.file import FileStore
+from proxy.threads import Threads
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class KeyringStore(Store):
         self._index = FileStore(replace(setup, path=setup.path.with_name(f"{setup.path.name}.keyring"), keys=()))
         self._cipher = Cipher(setup.keys) if setup.keys else None
         self._warn = setup.warn
+        self._thread = Threads("token-store")  # keys take long to derive
         self._failure = ""
 
     @classmethod
@@ -58,7 +60,7 @@ class KeyringStore(Store):
         if text is None:
             return None
         try:
-            tokens = await asyncio.to_thread(decode, text.encode(), self._cipher)
+            tokens = await self._worked(lambda: decode(text.encode(), self._cipher))
         except StoreError as failure:
             raise StoreError(f"the keyring's entry {_username(name)} {failure}") from None
         except DamagedError as damage:
@@ -72,7 +74,7 @@ class KeyringStore(Store):
 
     async def _save(self, name: str, token: Token) -> None:
         await self.load(name)  # what needs another key must not be overwritten
-        content = await asyncio.to_thread(encode, {name: token}, self._cipher)
+        content = await self._worked(lambda: encode({name: token}, self._cipher))
         await self._told(keyrings.keep(SERVICE, _username(name), content.decode()))
         await self._index.save(name, Token(secrets.token_hex(8), None))
 
@@ -104,6 +106,10 @@ class KeyringStore(Store):
     async def aclose(self) -> None:
         """As `Store.aclose`."""
         await self._index.aclose()
+        self._thread.shutdown()
+
+    async def _worked(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _told(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as asyncio has it
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -21,6 +20,7 @@ from proxy.stores._locks import TaskLocks, whatever_comes
 from proxy.stores._pauses import Pauses
 from proxy.stores._redis import Link, is_exposed, options, shown
 from proxy.stores._watchers import Watchers
+from proxy.threads import Threads
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class RedisStore(Store):
         follow = partial(self._link.follow, self._changed, self._begin, self._hear)
         self._watchers: Watchers[[str]] = Watchers(follow)
         self._pauses = Pauses(self._link)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="token-store")  # keys take long to derive
+        self._thread = Threads("token-store")  # keys take long to derive
         self._unwritten = ""
         if self._cipher is None and is_exposed(setup.choice):
             setup.warn(
@@ -125,7 +125,7 @@ class RedisStore(Store):
         await self._watchers.aclose()
         await self._pauses.aclose()
         await self._link.aclose()
-        await asyncio.to_thread(self._thread.shutdown)
+        self._thread.shutdown()
 
     # -- one token -----------------------------------------------------------------------------------
 
