@@ -276,3 +276,17 @@ def test_every_exemption_from_a_check_has_its_reason_on_the_line() -> None:
         if re.search(r"#\s*(type: ignore|pragma: no cover)(\[[\w, -]+\])?\s*$", line)
     ]
     assert bare == []
+
+
+def test_nothing_runs_on_threads_that_all_share() -> None:
+    shared = [
+        f"{name}:{call.lineno}"
+        for name, path in modules().items()
+        for call in ast.walk(tree(path))
+        if isinstance(call, ast.Call)
+        and (
+            ast.unparse(call.func).endswith(("to_thread", "ThreadPoolExecutor", "loop.getaddrinfo"))
+            or (ast.unparse(call.func).endswith("run_in_executor") and ast.unparse(call.args[0]) == "None")
+        )
+    ]
+    assert shared == []

@@ -27,7 +27,7 @@ BEARER = {"type": "bearer", "token": TOKEN}
 def pytest_asyncio_loop_factories(item: pytest.Function) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Have what is left behind looked for on the loop, too, that serves in processes."""
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-    if item.module.__name__.endswith(("test_gone", "test_crowds", "test_large")):
+    if item.module.__name__.endswith(("test_gone", "test_crowds", "test_large", "test_hanging")):
         loops["uvloop"] = uvloop.new_event_loop
     return loops
 
