@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.gateway.body import SPOOLING
 from tests.conftest import Start
 from tests.doubles import raw_server, read_head
 from tests.journeys.processes import Run
@@ -119,27 +120,25 @@ async def test_a_name_server(start: Start, api: int, hang: threading.Event) -> N
 
 
 async def test_a_disk(start: Start, api: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, make = threading.Event(), tempfile.TemporaryFile
-    hanging = threading.local()
-
-    class Stuck(threading.Thread):
-        def run(self) -> None:
-            hanging.here = self.name == "spool of stuck"
-            super().run()
+    gate, make, asked = threading.Event(), tempfile.TemporaryFile, list[None]()
 
     def temporary(*rest: Any, **named: Any) -> Any:
-        if getattr(hanging, "here", False):
+        asked.append(None)
+        if len(asked) <= SPOOLING:
             assert gate.wait(60)
         return make(*rest, **named)
 
-    monkeypatch.setattr(threading, "Thread", Stuck)
     monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
     proxy = await start(routes(api, stuck={"upstream": f"http://127.0.0.1:{api}", "credential": "none"}))
     async with client_of(proxy.url) as client:
         asking = [asyncio.create_task(client.post("/stuck/", content=LARGE)) for _ in range(20)]
-        await asyncio.sleep(0.3)
-        await others_are_served(client)
-        gate.set()
+        try:
+            async with asyncio.timeout(SOON):
+                while len(asked) < SPOOLING:
+                    await asyncio.sleep(0.01)
+            await others_are_served(client)
+        finally:
+            gate.set()
         assert {(await each).json() for each in asking} == {len(LARGE)}
 
 
