@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import netrc
 import sys
 import tomllib
 from collections import defaultdict, deque
@@ -55,15 +56,14 @@ HANDLER: dict[str, Callable[[Any], object]] = {
     "_drain_helper": inspect.iscoroutinefunction,
     "_force_close": is_a(bool),
     "_loop": is_a(asyncio.AbstractEventLoop),
-    "_message_tail": is_a(bytes),
     "_messages": is_a(deque),
-    "_msg_queue_resume_size": is_a(int),
     "_parser": lambda value: type(value).__module__ == "aiohttp._http_parser",  # in C
     "_payload_parser": is_none,
     "_read_bufsize": is_a(int),
     "_reading_paused": is_a(bool),
     "_request_count": is_a(int),
-    "_resume_reading_if_drained": callable,
+    "_pause_reading_for_buffer": callable,
+    "_resume_reading_for_buffer": callable,
     "_task_handler": is_none,
     "_upgraded": is_a(bool),
     "_waiter": is_none,
@@ -134,11 +134,16 @@ NAMES: dict[str, Callable[[], object]] = {
     # aiohttp: modules that its documentation does not name
     "aiohttp.http_exceptions.LineTooLong": lambda: exception("aiohttp.http_exceptions.LineTooLong"),
     "aiohttp.http_parser.HttpRequestParser": parser_takes_what_we_give,
+    "aiohttp.http_parser.HttpRequestParserPy": lambda: isinstance(
+        import_module("aiohttp.http_parser").HttpRequestParserPy, type
+    ),
     "aiohttp.http_parser.RawRequestMessage": message_has_its_parts,
     "aiohttp.streams.EMPTY_PAYLOAD": lambda: import_module("aiohttp.streams").EMPTY_PAYLOAD.is_eof(),
     "aiohttp.web_protocol.MAX_MSG_QUEUE_SIZE": lambda: import_module("aiohttp.web_protocol").MAX_MSG_QUEUE_SIZE > 0,
     "aiohttp.web_protocol.RequestHandler": a_handler_takes_our_arguments,
     "aiohttp.web_protocol.RequestPayloadError": lambda: exception("aiohttp.web_protocol.RequestPayloadError"),
+    # the standard library
+    "_parse": lambda: has_parameters(vars(netrc.netrc)["_parse"], "file", "fp", "default_netrc"),
     # httpcore and httpx
     "httpcore._backends.anyio.AnyIOStream": a_stream_wraps_one_of_anyios,
     "_content": a_request_holds_its_body,

@@ -19,7 +19,7 @@ import httpx
 
 from proxy.credentials import Scheme
 from proxy.credentials._fields import check_fields
-from proxy.credentials._messages import Auth, adapted, overrides
+from proxy.credentials._messages import Auth, adapted, overrides, set_content
 from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
 
 READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
@@ -224,4 +224,4 @@ async def _read_request(request: httpx.Request) -> None:
         size += len(piece)
         if size > READABLE:
             raise BodyTooLarge("the request's body is too large for this credential to see it")
-    request._content = b"".join(pieces)  # what Request.aread() sets
+    set_content(request, b"".join(pieces))

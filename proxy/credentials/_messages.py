@@ -152,8 +152,13 @@ def _request(library: Any, request: httpx.Request) -> Any:
         extensions=request.extensions,
     )
     if hasattr(request, "_content"):
-        given._content = request.content  # as its own read() would leave it
+        set_content(given, request.content)
     return given
+
+
+def set_content(request: Any, content: bytes) -> None:  # Any: of either library
+    """Let a request have its whole body, as its own ``read()`` would leave it, and keep its stream."""
+    request._content = content
 
 
 @cache

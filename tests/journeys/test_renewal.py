@@ -106,10 +106,16 @@ async def test_200_requests_on_a_revoked_token_ask_for_one(renewing: Renewing, a
     house = await renewing()
     assert (await house.ask()).status == 200
     accounts.good.clear()
-    accounts.held.clear()
+    all_here = asyncio.Event()
+
+    async def refused_together(message: Message, line: Line) -> None:
+        await all_here.wait()  # a request that comes later waits for the renewal, and is not refused
+        await accounts.api(message, line)
+
+    house.api.always = refused_together
     asking = [asyncio.create_task(house.ask()) for _ in range(200)]
     await house.api.came(lambda: len(house.api.messages) == 201)
-    accounts.held.set()
+    all_here.set()
     answers = await asyncio.gather(*asking)
     assert [each.status for each in answers] == [200] * 200
     assert {each.told for each in answers} == {b'countersign; details="renewed token"'}
