@@ -26,6 +26,7 @@ from proxy.lines import Descriptor, Lines
 from proxy.waiting import SHORTEST
 
 Format = Literal["auto", "human", "json"]
+Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, Any]  # Any: structlog's type
 
 _SUSPECT = re.compile(r"[\s?=@]")  # what holds none of these is a word
@@ -40,9 +41,10 @@ _PAIR = re.compile(r"(?<![\w-])([\w-]*(?:token|secret|password|passwd|api_?key|s
 _JSON = re.compile(
     r"(?<![\w-])([\w-]*(?:token|secret|password|api_?key|signature)[\"']\s*:\s*[\"'])[^\"']+", re.IGNORECASE
 )
-# Not in "the token endpoint" and the like.
+# Not in "the token endpoint", "Basic authentication", "refresh token expired" and the like.
 _CREDENTIAL = re.compile(
-    r"\b(Bearer|Basic|Digest|Token)\s+(?!(?:tokens?|endpoints?|stores?|renewals?|requests?|is|was|has|for|from|of|or|and)\b)"
+    r"\b(Bearer|Basic|Digest|Token(?!\s+(?-i:[a-z']{1,14})[.,;:!?)]*(?:\s|$)))\s+"
+    r"(?!(?:tokens?|endpoints?|stores?|renewals?|requests?|auth(?:entication|orization)?|is|was|has|for|from|of|or|and)\b)"
     r"[^\s\"',;]{4,}",
     re.IGNORECASE,
 )
@@ -115,7 +117,7 @@ class _Human:
         level = str(event.pop("level"))
         text = str(event.pop("event"))
         rest = "".join(f" {key}={value}" for key, value in event.items())
-        return self._painted(clock, f"{level}: {text}{rest}", "500" if level == "error" else "400" * (level != "info"))
+        return self._painted(clock, f"{level}: {text}{rest}", {"error": "500", "warning": "400"}.get(level, ""))
 
     def request(self, story: Story, duration: float) -> str:
         clock = _second(int(time.time()))[0][11:19]
@@ -173,7 +175,7 @@ class _Stream:
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    info = warning = error = msg
+    debug = info = warning = error = msg
 
 
 class Log:
@@ -184,6 +186,7 @@ class Log:
         form: ``human``, ``json``, or ``auto``: human on a terminal.
         colours: whether colours are wanted if it is a terminal.
         requests: whether each request gets its line.
+        level: lines below it are left out; a request's line has the level info.
 
     """
 
@@ -194,20 +197,25 @@ class Log:
         *,
         colours: bool = True,
         requests: bool = True,
+        level: Level = "info",
     ) -> None:
         stream = stream or sys.stderr
         human = form == "human" or (form == "auto" and stream.isatty())
         self._form = _Human(colours=colours and stream.isatty()) if human else _Json()
-        self._requests = requests
+        self._requests = requests and level in ("debug", "info")
         self._stream = _Stream(stream)
         self._logger = structlog.wrap_logger(
             self._stream,
             processors=[structlog.processors.add_log_level, _timed, _masked, self._form],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            wrapper_class=structlog.make_filtering_bound_logger(level),
         ).bind()  # once, not for each line
 
         if isinstance(stream, Descriptor):
             stream.regained = self._tell_of_loss
+
+    def debug(self, text: str, **fields: object) -> None:
+        """Say what helps to find a fault."""
+        self._logger.debug(text, **fields)
 
     def info(self, text: str, **fields: object) -> None:
         """Say something."""

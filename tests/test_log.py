@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from proxy.gateway import Story
-from proxy.log import Format, Log, _Bridge, mask
+from proxy.log import Format, Level, Log, _Bridge, mask
 
 CANARY = "c4n4ry-s3cr3t"
 
@@ -84,6 +84,33 @@ def test_requests_can_be_left_out() -> None:
     stream = io.StringIO()
     Log(stream, "json", requests=False).request(story(), 0)
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"),
+    [("debug", ["debug", "info", "request", "warning", "error"]), ("info", ["info", "request", "warning", "error"]),
+     ("warning", ["warning", "error"]), ("error", ["error"]), (None, ["info", "request", "warning", "error"])],
+)  # fmt: skip
+def test_lines_below_the_level_are_left_out(level: Level | None, lines: list[str]) -> None:
+    stream = io.StringIO()
+    log = Log(stream, "json") if level is None else Log(stream, "json", level=level)
+    log.debug("debug", token=f"token={CANARY}")
+    log.info("info")
+    log.request(story(), 0)
+    log.warning("warning")
+    log.error("error")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == lines
+    assert CANARY not in stream.getvalue()
+
+
+def test_only_warnings_and_errors_have_a_colour() -> None:
+    terminal = Terminal()
+    log = Log(terminal, "human", level="debug")
+    for say in (log.debug, log.info, log.warning, log.error):
+        say("x")
+    assert ["\x1b[33m" in line or "\x1b[31m" in line for line in terminal.getvalue().splitlines()] == [
+        False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_a_line_for_people_is_one_line_whatever_is_in_it() -> None:
@@ -165,6 +192,12 @@ def test_what_a_client_makes_up_is_no_longer_than_a_pipe_takes_at_once() -> None
         (f'{{"access_token": "{CANARY}", "a": 1}}', '{"access_token": "***", "a": 1}'),
         ("renewed token; 2 attempts", "renewed token; 2 attempts"),
         ("the token endpoint refused", "the token endpoint refused"),
+        ("Refresh token expired.", "Refresh token expired."),
+        ("token revoked (by the user), token unknown", "token revoked (by the user), token unknown"),
+        ("Basic authentication failed", "Basic authentication failed"),
+        (f"Token {CANARY}", "Token ***"),
+        ("Token Hunter", "Token ***"),
+        ("token abcdefghijklmnopqrst", "token ***"),
         ("credentials.a.token: the environment variable X is not set",
          "credentials.a.token: the environment variable X is not set"),
         ("right would be { env = … }", "right would be { env = … }"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -22,7 +22,7 @@ from proxy.gateway.server import require_parser
 from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
 from proxy.lines import say, stderr
 from proxy.listeners import kind
-from proxy.log import Format, Log
+from proxy.log import Format, Level, Log
 from proxy.places import own
 
 
@@ -40,6 +40,7 @@ from proxy.places import own
     "--admin", metavar="ADDRESS", help='The admin listener, in place of the configured one; "" or none for none.'
 )
 @click.option("--log-format", "log_format", type=click.Choice(["auto", "human", "json"]), default="auto")
+@click.option("--log-level", "log_level", type=click.Choice(get_args(Level)), default="info", help="The least level.")
 @click.option("--access-log/--no-access-log", default=True, help="A line for each request.")
 @told
 def command(
@@ -52,6 +53,7 @@ def command(
     listen: tuple[str, ...],
     admin: str | None,
     log_format: Format,
+    log_level: Level,
     access_log: bool,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -73,7 +75,7 @@ def command(
     def reread() -> Settings:
         return load(config, overrides, use_file=to is None)
 
-    log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log)
+    log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log, level=log_level)
     settings = reread()
     for text in exposures(settings, config, use_file=to is None):
         log.warning(text)

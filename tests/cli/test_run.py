@@ -167,6 +167,21 @@ def test_several_credentials_are_on_each_request(api: str) -> None:
     assert "--bearer and --header Authorization set the same field authorization" in err
 
 
+@pytest.mark.parametrize("level", [None, "debug", "warning"])
+def test_the_log_says_no_more_than_its_level(api: str, config: Callable[[str], str], level: str | None) -> None:
+    flags = [] if level is None else ["--log-level", level]
+    path = config(
+        '[server]\nlisten = ["127.0.0.1:0"]\nadmin = ""\n[tokens]\nstore = "memory"\n'
+        f'[routes.a]\nupstream = "{api}"\ncredential = {{ type = "exec", command = ["echo", "T0K3N"] }}\n'
+    )
+    with process("run", "--config", path, "--log-format", "json", *flags) as command:
+        assert get(line_with(command.stderr, "listening on ").split()[-1])
+        command.send_signal(signal.SIGINT)
+        err = command.communicate(timeout=20)[1]
+    assert ('"event": "request"' in err) is (level != "warning")
+    assert ("credential routes.a: obtained a token" in err) is (level == "debug")
+
+
 def test_a_reload_takes_over_the_file(api: str, config: Callable[[str], str]) -> None:
     text = (
         f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = ""\n[tokens]\nstore = "memory"\n[routes.a]\nupstream = "{api}"\n'
