@@ -13,6 +13,7 @@ from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._fields import set_field
 from proxy.credentials._unauthorized import Unauthorized
 from proxy.stores import Token
+from proxy.tokens._secrets import secret_values
 from proxy.tokens.source import TokenSource
 from proxy.transport.proxies import own_proxy
 
@@ -94,8 +95,12 @@ class TokenScheme(Scheme):
 
     # -- the source ----------------------------------------------------------------------------------
 
-    async def _fetch(self, refresh_token: str | None) -> Token:  # noqa: ARG002  # no such type has one
+    async def _fetch(self, known: Token | None) -> Token:  # noqa: ARG002  # most types have no refresh token
         return await self.fetch()
+
+    async def secret_values(self) -> list[str]:
+        """Return the values of the credential's secrets, to be masked in what a server says."""
+        return await secret_values(self._settings.secrets())
 
     async def _store_key(self) -> str:
         digest = hashlib.sha256(json.dumps(await self.facts()).encode()).hexdigest()[:12]

@@ -87,11 +87,11 @@ class GithubAppScheme(TokenScheme):
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": "2022-11-28",
         }
-        endpoint = Endpoint(url, self._client, self._clock, what="GitHub")
+        endpoint = Endpoint(url, self._client, self._clock, what="GitHub", secrets=self.secret_values)
         reply = await endpoint.post([], headers)
         if reply.status == 404:
             raise CredentialError("GitHub knows no such installation of the app; is installation_id right?")
-        return from_table(endpoint.granted(reply), self._clock.time(), "GitHub's answer")
+        return from_table(endpoint.granted(reply), self._clock.time(), f"GitHub's answer ({reply.unusable})")
 
     async def _assertion(self) -> str:
         key = await self._app.signing_key()

@@ -129,12 +129,13 @@ class GoogleScheme(TokenScheme):
     async def fetch(self) -> Token:
         """As `TokenScheme.fetch`."""
         account = await self._google.account()
-        endpoint = TokenEndpoint(account.token_url, self._client, self._clock)
+        endpoint = TokenEndpoint(account.token_url, self._client, self._clock, secrets=self.secret_values)
         form = [("grant_type", GRANT), ("assertion", self._assertion(account, await self._google.signing_key()))]
         if not self._google.audience:
             return await endpoint.request(form, {})
-        answer = endpoint.granted(await endpoint.post(form, {}))
-        return from_id_token(answer.get("id_token"), self._clock.time(), "the token endpoint's answer")
+        reply = await endpoint.post(form, {})
+        id_token = endpoint.granted(reply).get("id_token")
+        return from_id_token(id_token, self._clock.time(), f"the token endpoint's answer ({reply.unusable})")
 
     def _assertion(self, account: Account, key: SigningKey) -> str:
         now = int(self._clock.time())

@@ -142,7 +142,12 @@ class _LoginScheme(TokenScheme):
         self._session = settings
         self._url = httpx.URL(settings.login.url)
         self._endpoint = Endpoint(
-            settings.login.url, context.tokens.client, context.clock, what="the login", may_redirect=True
+            settings.login.url,
+            context.tokens.client,
+            context.clock,
+            what="the login",
+            may_redirect=True,
+            secrets=self.secret_values,
         )
 
     async def facts(self) -> list[object]:
@@ -168,10 +173,12 @@ class _LoginScheme(TokenScheme):
                 raise SecretError(f"{source.where} holds what can't be in a header field")
             headers[name] = value
         reply = await self._endpoint.send(login.method, content, headers)
+        status = f"status {reply.status}"
+        said = f" ({reply.said})" if reply.said else ""
         if reply.status in _REFUSALS:
-            raise Refused(f"status {reply.status}", "the login")
+            raise Refused(status, "the login", status + said)
         if reply.status >= 400:
-            raise CredentialError(f"the login answered {reply.status}")
+            raise CredentialError(f"the login answered {reply.status}{said}")
         if await self._leads_back(reply):
             raise Refused("it redirects as if there was no session", "the login")
         return reply
@@ -201,8 +208,8 @@ class TokenSession(_LoginScheme):
         for name in path:
             table = table.get(name) if isinstance(table, Mapping) else None
         if not isinstance(table, Mapping) or last not in table:
-            raise CredentialError(f"the login's answer has no JSON field {self._session.token}")
-        return from_table({**table, "token": table[last]}, self._clock.time(), "the login's answer")
+            raise CredentialError(f"the login's answer has no JSON field {self._session.token} ({reply.unusable})")
+        return from_table({**table, "token": table[last]}, self._clock.time(), f"the login's answer ({reply.unusable})")
 
 
 class CookieSession(_LoginScheme):

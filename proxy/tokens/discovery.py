@@ -91,12 +91,15 @@ class AuthorizationServer:
         return self._metadata
 
     async def _discovered(self, issuer: str) -> Metadata:
+        found = ""
         for url in well_known(issuer):
             endpoint = Endpoint(url, self._client, self._clock, what="the server's metadata")
             reply = await endpoint.get()
             if reply.status == 200 and reply.body is not None:
                 return _own(reply.body, issuer)
-        raise CredentialError("the issuer has no metadata; right would be token_url")
+            if not found or reply.status != 404:
+                found = f"status {reply.status}, {reply.unusable}"
+        raise CredentialError(f"the issuer has no metadata ({found}); expected token_url")
 
 
 def well_known(issuer: str) -> Iterator[str]:

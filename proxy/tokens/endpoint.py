@@ -1,15 +1,15 @@
 """One request to an authorization server, and what its answer means (RFC 6749, section 5).
 
-Nothing of an answer's body is repeated anywhere but the token itself, and no redirect is followed: both
-could carry a secret to where it does not belong.
+Of a response only the token and the error that it reports are used; that error is masked before it is shown. No
+redirect is followed: it could carry a secret to where it does not belong.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -19,14 +19,18 @@ from proxy import USER_AGENT
 from proxy.clock import Clock
 from proxy.errors import CredentialError, TlsCertificateError, TokenEndpointDown, UpstreamError, WrongProtocol
 from proxy.stores import Token
+from proxy.tokens._body import described, has_fields, parsed, unpacked
+from proxy.tokens._errortext import error_of, shown
+from proxy.tokens._secrets import Secrets, received, sent
 from proxy.waiting import told_wait
 
 CONNECT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for the whole request
 LARGEST = 1 << 20  # bytes of an answer
+BRIEF, BRIEFLY = 1 << 16, 1.0  # bytes and seconds for the body of an outage
 LONGEST_LIFE = 10 * 365 * 86400.0
 
-# RFC 6749 5.2, RFC 8628 3.5, RFC 8707 2, RFC 9449 5: codes that may be shown; others could be anything.
+# RFC 6749 5.2, RFC 8628 3.5, RFC 8707 2, RFC 9449 5: codes that decisions are based on.
 _CODES = frozenset(
     {
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
@@ -36,29 +40,57 @@ _CODES = frozenset(
 )  # fmt: skip
 # RFC 6749 4.1.2.1 has them for redirects; servers send them from here, too.
 _DOWN = ("temporarily_unavailable", "server_error")
+# Apigee says BearerToken; Slack names whose token it is, which is a bearer token all the same.
+_BEARER = frozenset({"", "bearer", "bearertoken", "bearer_token", "bearer token", "null", "bot", "user"})
 
 
 class Refused(CredentialError):
-    """The authorization server said no; `code` is its error code."""
+    """The authorization server refused the request.
 
-    def __init__(self, code: str, what: str = "the token endpoint") -> None:
-        hint = "; login needed" if code == "invalid_grant" else ""
-        super().__init__(f"{what} refused: {code}{hint}")
+    Args:
+        code: its error code.
+        what: which endpoint, for people.
+        said: code and description as they may be shown; the code alone by default.
+
+    """
+
+    def __init__(self, code: str, what: str = "the token endpoint", said: str = "") -> None:
+        self.problem = f"{what} refused: {said or code}"
+        super().__init__(f"{self.problem}; login needed" if code == "invalid_grant" else self.problem)
         self.code = code
+        self._of = code, what, said
+
+    def again(self) -> Refused:
+        """Return an equal one to be raised later: one that is raised again keeps what its traceback holds."""
+        return Refused(*self._of)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reply:
-    """An answer that came whole.
+    """A complete response.
 
     Attributes:
-        body: its JSON object, or None if it is none.
+        body: its fields, or None if it is neither JSON nor a form.
+        said: the error that it reports, as it may be shown; empty if it reports none.
+        about: content type and size of its body.
 
     """
 
     status: int
     headers: httpx.Headers
     body: dict[str, object] | None
+    said: str = ""
+    about: str = "no body"
+
+    @property
+    def error(self) -> str:
+        """The error code, not to be shown; empty if no error is reported."""
+        return "" if self.body is None else error_of(self.body)[0]
+
+    @property
+    def unusable(self) -> str:
+        """What to show of a body that can't be used."""
+        return f"{self.about}: {self.said}" if self.said else self.about
 
 
 class Endpoint:
@@ -69,6 +101,7 @@ class Endpoint:
         timeout: seconds for a whole request.
         what: what it is, for people.
         may_redirect: whether an answer that does so is as good as others; it is not followed, either way.
+        secrets: returns what is masked in texts of the server, beside the secrets of the request.
 
     """
 
@@ -81,6 +114,7 @@ class Endpoint:
         timeout: float = TIMEOUT,
         what: str = "the token endpoint",
         may_redirect: bool = False,
+        secrets: Secrets | None = None,
     ) -> None:
         self._may_redirect = may_redirect
         self._url = httpx.URL(url)
@@ -88,6 +122,7 @@ class Endpoint:
         self._clock = clock
         self._timeout = timeout
         self._what = what
+        self._secrets = secrets
 
     async def get(self) -> Reply:
         """Ask for a document; otherwise as `send`."""
@@ -96,10 +131,16 @@ class Endpoint:
     async def post(self, form: Sequence[tuple[str, str]], headers: dict[str, str]) -> Reply:
         """Send a form; otherwise as `send`."""
         fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
-        return await self.send("POST", urlencode(form).encode(), fields)
+        return await self.send("POST", urlencode(form).encode(), fields, form)
 
-    async def send(self, method: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
+    async def send(
+        self, method: str, content: bytes | None, headers: Mapping[str, str], form: Sequence[tuple[str, str]] = ()
+    ) -> Reply:
         """Send a request and read its answer.
+
+        Args:
+            method, content, headers: of the request.
+            form: the fields in `content`; the secrets among them are masked in texts of the server.
 
         Raises:
             CredentialError: the answer redirects or is too large.
@@ -115,39 +156,73 @@ class Endpoint:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.handle_async_request(request)
                 try:
-                    self._check_status(response)
-                    body = await self._read(response)
-                    return Reply(response.status_code, response.headers, _object(body))
+                    body = await self._body(response)
                 finally:
                     await response.aclose()
         except TimeoutError:
-            problem, sent = f"{self._what} took longer than {self._timeout:g} s", True
+            problem, was_sent = f"{self._what} took longer than {self._timeout:g} s", True
         except UpstreamError as failure:
-            problem, sent = f"{self._what}: {failure.detail}", failure.sent
+            problem, was_sent = f"{self._what}: {failure.detail}", failure.sent
             repeatable = not isinstance(failure, TlsCertificateError | WrongProtocol)
+        else:
+            return await self._reply(response, body, [*sent([*self._url.params.multi_items(), *form], headers)])
         # Raised outside: what failed has the request on it, and would be the context.
-        raise TokenEndpointDown(problem, sent=sent, repeatable=repeatable)
+        raise TokenEndpointDown(problem, sent=was_sent, repeatable=repeatable)
 
-    def _check_status(self, response: httpx.Response) -> None:
-        """What can be told without the body, which may be huge or never come."""
-        status = response.status_code
-        if status >= 500 or status in (408, 429):
-            wait = told_wait(response.headers.raw, self._clock.time())
-            if status == 429:
-                wait = max(wait or 0.0, 1.0)  # not again at once, whatever it says
-            raise TokenEndpointDown(f"{self._what} answered {status}", retry_after=wait, sent=True)
-        if 300 <= status < 400 and not self._may_redirect:
+    async def _body(self, response: httpx.Response) -> bytes:
+        """Read the body; that of an outage, which may be huge or never end, only if it is short and at once there."""
+        if not _is_outage(response.status_code):
+            self._check_redirect(response)
+            return await self._read(response, LARGEST)
+        with suppress(TimeoutError, UpstreamError, CredentialError):
+            async with asyncio.timeout(BRIEFLY):
+                return await self._read(response, BRIEF) if has_fields(response.headers) else b""
+        return b""
+
+    def _check_redirect(self, response: httpx.Response) -> None:
+        if 300 <= response.status_code < 400 and not self._may_redirect:
             raise CredentialError(f"{self._what} redirects, which is not followed; its URL must be exact")
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, largest: int) -> bytes:
         body = bytearray()
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)
         async for piece in stream:
             body += piece
-            if len(body) > LARGEST:
+            if len(body) > largest:
                 raise CredentialError(f"{self._what}'s answer is too large")
         return bytes(body)
+
+    async def _reply(self, response: httpx.Response, body: bytes, secrets: list[str]) -> Reply:
+        """Return what a response holds.
+
+        Raises:
+            TokenEndpointDown: its status is 5xx, 408 or 429.
+
+        """
+        status, headers, table = response.status_code, response.headers, None
+        with suppress(ValueError):
+            table = parsed(unpacked(body, headers, LARGEST), headers)
+        said = "" if table is None else await self._said(status, table, secrets)
+        if _is_outage(status):
+            wait = told_wait(headers.raw, self._clock.time())
+            if status == 429:
+                wait = max(wait or 0.0, 1.0)  # not again at once, whatever it says
+            problem = f"{self._what} answered {status}{f' ({said})' * bool(said)}"
+            raise TokenEndpointDown(problem, retry_after=wait, sent=True)
+        return Reply(status, headers, table, said, described(headers, len(body)))
+
+    async def _said(self, status: int, table: dict[str, object], secrets: list[str]) -> str:
+        """Return the error that a response reports, as it may be shown."""
+        code, description = error_of(table)
+        if not code and (status < 400 and "access_token" in table):
+            return ""
+        known = secrets + received(table)
+        if self._secrets is not None:
+            known += await self._secrets()
+        if code and description:
+            return shown(f"{code} ({description})", known).removesuffix(" (***)")
+        return shown(code or description, known)
 
     def granted(self, reply: Reply) -> dict[str, object]:
         """Return what an answer to a form holds (RFC 6749, section 5).
@@ -158,18 +233,21 @@ class Endpoint:
             TokenEndpointDown: it says that it is down.
 
         """
-        status, answer = reply.status, reply.body
-        code = None if answer is None else answer.get("error")
+        status, code = reply.status, reply.error
         if code in _DOWN:
-            raise TokenEndpointDown(f"{self._what} answered {code}", sent=True)
+            raise TokenEndpointDown(f"{self._what} answered {reply.said or code}", sent=True)
         if code:
-            known = isinstance(code, str) and code in _CODES
-            raise Refused(str(code) if known else "an error of its own kind", self._what)
-        if status in (400, 401, 403):
-            raise Refused("invalid_client" if status == 401 else f"status {status}", self._what)
-        if not 200 <= status < 300 or answer is None:
-            raise CredentialError(f"{self._what} answered {status} with something that is no answer to it")
-        return answer
+            raise Refused(code if code in _CODES else "", self._what, reply.said or "an error of its own kind")
+        if status == 401:
+            said = f"invalid_client ({reply.said})" if reply.said else f"invalid_client (status 401, {reply.about})"
+            raise Refused("invalid_client", self._what, said)
+        if status in (400, 403):
+            raise Refused(f"status {status}", self._what, f"status {status} ({reply.said or reply.about})")
+        if not 200 <= status < 300 or reply.body is None:
+            raise CredentialError(
+                f"{self._what} answered {status} with a body that can't be used ({reply.unusable}); expected JSON"
+            )
+        return reply.body
 
 
 class TokenEndpoint(Endpoint):
@@ -198,11 +276,10 @@ class TokenEndpoint(Endpoint):
         answer = self.granted(reply)
         access_token = text(answer, "access_token")
         if access_token is None:
-            raise CredentialError("the token endpoint's answer has no usable access_token")
-        kind = answer.get("token_type", "Bearer")
-        if not isinstance(kind, str) or kind.lower() not in kinds:
+            raise CredentialError(f"{self._what}'s answer has no usable access_token ({reply.unusable})")
+        if _kind(answer.get("token_type")) not in kinds:
             wanted = "DPoP" if "dpop" in kinds else "Bearer"
-            raise CredentialError(f"the token endpoint's answer has a token_type that is not {wanted}")
+            raise CredentialError(f"{self._what}'s answer has a token_type that is not {wanted}")
         now = self._clock.time()
         life = lifetime(answer.get("expires_in"))
         return Token(
@@ -214,12 +291,16 @@ class TokenEndpoint(Endpoint):
         )
 
 
-def _object(body: bytes) -> dict[str, object] | None:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
+def _is_outage(status: int) -> bool:
+    return status >= 500 or status in (408, 429)
+
+
+def _kind(value: object) -> str:
+    """Return a ``token_type`` in lower case; "bearer" for what servers send in its place."""
+    if value is None:
+        return "bearer"
+    kind = value.strip().lower() if isinstance(value, str) else "?"
+    return "bearer" if kind in _BEARER else kind
 
 
 def text(answer: dict[str, object], key: str) -> str | None:

@@ -85,9 +85,23 @@ async def test_what_github_does_not_like_is_said(changes: dict[str, Any], says: 
     ("step", "kind", "says"),
     [
         (answer(503, [(b"Retry-After", b"5")]), TokenEndpointDown, "GitHub answered 503"),
-        (answer(201, [], b"<html>"), CredentialError, "GitHub answered 201 with something"),
-        (answer(201, [], b"{}"), CredentialError, "GitHub's answer holds no token"),
-        (answer(403, [], b'{"message": "suspended"}'), CredentialError, "GitHub refused: status 403"),
+        (
+            answer(201, [], b"<html>"),
+            CredentialError,
+            r"GitHub answered 201 with a body that .* \(no content type, 6 bytes",
+        ),
+        (answer(201, [], b"{}"), CredentialError, r"GitHub's answer \(no content type, 2 bytes\) holds no token"),
+        (answer(403, [], b'{"message": "suspended"}'), CredentialError, r"GitHub refused: status 403 \(suspended\)"),
+        (
+            answer(401, [], b'{"message": "Bad\\ncredentials"}'),
+            CredentialError,
+            r"GitHub refused: invalid_client \(Bad credentials\)",
+        ),
+        (
+            answer(422, [], b'{"message": "No.", "errors": [{"code": "x"}]}'),
+            CredentialError,
+            r"GitHub refused: x \(No\.\)",
+        ),
     ],
 )
 async def test_what_github_answers_otherwise(step: Any, kind: type[Exception], says: str) -> None:

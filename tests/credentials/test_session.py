@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -93,6 +94,22 @@ async def test_what_the_login_answers(step: httpx.Response, kind: type[Exception
     with pytest.raises(kind, match=says) as caught:
         await Site(step).scheme.ready()
     assert CANARY not in everything(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(401, "refused: status 401"), (422, "refused: status 422"), (404, "answered 404")]
+)
+async def test_what_the_login_said_is_shown_without_secrets(status: int, says: str) -> None:
+    body = json.dumps({"error": {"code": "no_user", "message": f"me\nwith {CANARY}\x1b[2J is unknown"}}).encode()
+    with pytest.raises(CredentialError) as caught:
+        await Site(answer(status, [], body)).scheme.ready()
+    assert caught.value.detail == f"the login {says} (no_user (me with *** is unknown))"
+
+
+async def test_a_session_s_token_may_come_packed() -> None:
+    packed = gzip.compress(b'{"data": {"access": "t"}}')
+    home = Site(answer(201, [(b"Content-Encoding", b"gzip")], packed), **BY_TOKEN)
+    assert values(await applied(home.scheme), "Authorization") == [b"Bearer t"]
 
 
 async def test_a_redirect_is_a_login_unless_it_leads_back() -> None:
@@ -226,13 +243,15 @@ async def test_a_token_of_the_answer_is_sent() -> None:
     "body", [b"", b"[]", b"{}", b'{"data": 7}', b'{"data": {"acess": "canary"}}', b'{"data": ["canary"]}']
 )
 async def test_an_answer_without_it_is_said(body: bytes) -> None:
-    with pytest.raises(CredentialError, match=r"the login's answer has no JSON field data\.access") as caught:
+    says = rf"the login's answer has no JSON field data\.access \(no content type, {len(body)} bytes\)"
+    with pytest.raises(CredentialError, match=says) as caught:
         await Site(answer(200, [], body), **BY_TOKEN).scheme.ready()
     assert "canary" not in everything(caught.value)
 
 
 async def test_one_that_is_no_token_is_said() -> None:
-    with pytest.raises(CredentialError, match="the login's answer holds no token"):
+    says = r"the login's answer \(no content type, 27 bytes\) holds no token"
+    with pytest.raises(CredentialError, match=says):
         await Site(answer(200, [], b'{"data": {"access": "a b"}}'), **BY_TOKEN).scheme.ready()
 
 

@@ -17,8 +17,10 @@ from proxy.secrets import parse_secret
 from proxy.stores import Token
 from proxy.stores._cipher import Cipher
 from proxy.stores._format import DamagedError, decode, encode
+from proxy.tokens._body import described, parsed, unpacked
+from proxy.tokens._errortext import LONGEST, error_of, shown
 from proxy.tokens.callback import judge
-from proxy.tokens.endpoint import Reply, TokenEndpoint, _object
+from proxy.tokens.endpoint import LARGEST, Reply, TokenEndpoint
 from proxy.tokens.settings import check_url
 from tests.fuzz import room, target
 from tests.fuzz.fields import LOOP, NOW, is_field
@@ -51,18 +53,25 @@ ENDPOINT = TokenEndpoint("https://a/token", httpx.MockTransport(lambda _: httpx.
 @target(
     b'{"access_token": "abc", "expires_in": 3600, "token_type": "Bearer", "refresh_token": "r", "scope": "a b"}',
     b'{"error": "invalid_grant", "error_description": "x"}', b'{"access_token": "a", "expires_in": "60"}',
-    b"<html>", b"[]", words=JSON,
+    b"<html>", b"[]", b"access_token=a&expires_in=60&token_type=bearer", b'{"error": {"code": 1, "message": "x"}}',
+    b'{"ok": false, "errors": [{"message": "x"}]}', words=[*JSON, b"access_token=", b"&", b"%00", b"\x1b[2J"],
 )  # fmt: skip
 def token_answer(data: bytes) -> None:
-    body = _object(data)
-    for status in (200, 201, 400, 401, 403, 404):
-        try:
-            token = ENDPOINT.token(Reply(status, httpx.Headers(), body))
-        except (CredentialError, TokenEndpointDown) as failure:
-            assert len(failure.detail) < 200
-            continue
-        assert 200 <= status < 300
-        assert is_sane(token)
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
+        headers = httpx.Headers({"Content-Type": kind})
+        body = parsed(unpacked(data, headers, LARGEST), headers)
+        said = "" if body is None else shown(" ".join(error_of(body)), ["c4n4ry-value"])
+        assert said.isprintable()
+        assert len(said) <= LONGEST
+        assert "c4n4ry-value" not in said
+        for status in (200, 201, 400, 401, 403, 404):
+            try:
+                token = ENDPOINT.token(Reply(status, headers, body, said, described(headers, len(data))))
+            except (CredentialError, TokenEndpointDown) as failure:
+                assert len(failure.detail) < LONGEST + 200
+                continue
+            assert 200 <= status < 300
+            assert is_sane(token)
 
 
 @target(

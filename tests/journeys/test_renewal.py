@@ -294,7 +294,7 @@ async def test_still_401_is_handed_on_as_it_came(renewing: Renewing, accounts: A
 @pytest.mark.parametrize(
     ("said", "why"),
     [(answer(400, b'{"error":"invalid_grant"}'), b"invalid_grant"), (answer(500), b"500"),
-     (answer(200, b"?"), b"no answer"), (closing(), b"token endpoint")],
+     (answer(200, b"?"), b"can't be used"), (closing(), b"token endpoint")],
 )  # fmt: skip
 async def test_a_renewal_that_fails_hands_the_401_on_and_says_why(
     renewing: Renewing, accounts: Accounts, said: Step, why: bytes

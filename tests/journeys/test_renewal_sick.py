@@ -9,8 +9,10 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
+from proxy.cli.check import checked
 from proxy.tokens import endpoint
 from tests.conftest import Start
 from tests.doubles import HurriedClock
@@ -78,7 +80,9 @@ SICK: dict[str, tuple[Step, tuple[int, str]]] = {
     "nothing": (answer(200), WRONG),
     "no content": (answer(204), WRONG),
     "an error in 200": (says(200, error="invalid_grant", error_description=CANARY, access_token=CANARY), WRONG),
-    "an error of its own": (says(400, error=CANARY), WRONG),
+    "an error of its own": (says(400, error="own", error_description="\x1b[2Jnot s3cret-of-mine\r\nX: y"), WRONG),
+    "a secret as the error": (says(400, error={"code": "s3cret-of-mine", "message": "s3cret-of-mine"}), WRONG),
+    "a secret in its outage": (says(503, error="s3cret-of-mine", error_description="for 's3cret-of-mine'"), DOWN),
     "invalid_client": (says(401, error="invalid_client"), WRONG),
     "an empty token": (says(200, access_token=""), WRONG),
     "no token": (says(200), WRONG),
@@ -146,6 +150,27 @@ async def test_it_is_told_as_what_it_is_in_time_and_in_little_memory(
     for text in (seen.raw, seen.body, house.proxy.lines.encode()):
         assert CANARY.encode() not in text
         assert b"s3cret" not in text
+
+
+async def test_what_it_said_is_shown_wherever_users_look(start: Start, issuer: Api) -> None:
+    issuer.always = says(400, error="invalid_scope", error_description="Only 'read',\nnot s3cret-of-mine.")
+    oauth2 = {
+        "type": "oauth2", "grant": "client_credentials", "token_url": f"{issuer.url}/token",
+        "client_id": "me", "client_secret": "s3cret-of-mine",
+    }  # fmt: skip
+    table = {"routes": {"ill": {"upstream": issuer.url, "credential": oauth2}}, "server": {"admin": "127.0.0.1:0"}}
+    running = await start(table)
+    said = "the token endpoint refused: invalid_scope (Only 'read', not ***.)"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(running.url)
+        assert (response.status_code, response.json()["detail"]) == (502, said)
+        assert f'details="{said}"' in response.headers["proxy-status"]
+        ready = (await client.get(f"{running.admin_url}/readyz")).json()
+    assert ready["routes"]["ill"]["problem"] == said
+    assert ready["tokens"]["routes.ill"]["problem"] == said
+    assert f"credential routes.ill: {said}; nobody is asked again" in running.lines
+    (row,) = await checked(running.app.settings, live=True)
+    assert (row.ok, row.result) == (False, f"credential: {said}")
 
 
 async def test_one_that_is_not_there_is_down(house: House, issuer: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -81,7 +82,21 @@ async def test_openid_s_place_is_the_next(first: Any) -> None:
 
 
 async def test_without_metadata_there_is_no_endpoint() -> None:
-    assert await failure(Script(404, 404)) == "the issuer has no metadata; right would be token_url"
+    page = answer(200, [(b"Content-Type", b"text/html")], f"<html>{CANARY}".encode())
+    body = json.dumps({"error": "invalid_tenant", "error_description": "Tenant 'x' not found."}).encode()
+    cases: list[tuple[tuple[Any, ...], str]] = [
+        ((404, 404), "status 404, no content type, 0 bytes"),
+        ((page, 404), f"status 200, text/html, {len(CANARY) + 6} bytes"),
+        ((404, answer(400, [(b"Content-Type", b"application/json")], body)),
+         f"status 400, application/json, {len(body)} bytes: invalid_tenant (Tenant 'x' not found.)"),
+    ]  # fmt: skip
+    for steps, found in cases:
+        assert await failure(Script(*steps)) == f"the issuer has no metadata ({found}); expected token_url"
+
+
+async def test_metadata_may_be_packed_though_nobody_asked_for_that() -> None:
+    packed = gzip.compress(json.dumps({"issuer": ISSUER, "token_endpoint": f"{ISSUER}/t"}).encode())
+    assert await server(Script(answer(200, [(b"Content-Encoding", b"gzip")], packed))).token_url() == f"{ISSUER}/t"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import traceback
+import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl
+from typing import Any
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +25,7 @@ from proxy.errors import (
     TokenEndpointDown,
 )
 from proxy.stores import Token
+from proxy.tokens import endpoint as module
 from proxy.tokens.endpoint import LARGEST, LONGEST_LIFE, Refused, TokenEndpoint, lifetime
 from proxy.transport.stock import StockTransport
 from proxy.transport.tls import context
@@ -31,6 +36,7 @@ RELAXED = settings(deadline=None, max_examples=50, suppress_health_check=[Health
 
 URL = "https://issuer.test/token?tenant=a"
 CANARY = "canary-77aa"
+JSON = (b"Content-Type", b"application/json")
 
 
 def said(status: int, body: object, *headers: tuple[bytes, bytes]) -> Script:
@@ -109,10 +115,12 @@ def test_whatever_expires_in_is_a_life_is_positive_and_bounded(value: object) ->
     "token", ["", " t", "t ", "t\n", "t\x00", "t\r\nX: y", "tö", "\ud800", 7, None, ["t"], True, {"a": "t"}]
 )
 async def test_a_token_that_can_not_stand_in_a_field_is_none(token: object) -> None:
-    failure = await failure_of(said(200, {"access_token": token, "scope": CANARY}))
+    body = {"access_token": token, "scope": CANARY}
+    failure = await failure_of(said(200, body, JSON))
+    size = len(json.dumps(body))
     assert (type(failure), failure.detail) == (
         CredentialError,
-        "the token endpoint's answer has no usable access_token",
+        f"the token endpoint's answer has no usable access_token (application/json, {size} bytes)",
     )
 
 
@@ -126,10 +134,102 @@ async def test_a_refresh_token_that_is_none_is_as_if_it_were_missing(token: obje
     assert (await asked(said(200, {"access_token": "t", "refresh_token": token}))).refresh_token is None
 
 
-@pytest.mark.parametrize("kind", ["mac", "DPoP", "", None, 7])
+@pytest.mark.parametrize("kind", ["mac", "DPoP", "N_A", "Bearer, mac", 7, True, ["Bearer"], {"a": "Bearer"}])
 async def test_a_token_of_another_type_is_not_used(kind: object) -> None:
     failure = await failure_of(said(200, {"access_token": CANARY, "token_type": kind}))
     assert "not Bearer" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "kind", ["Bearer", "BEARER", " bearer ", "BearerToken", "bearer_token", "Bearer Token", None, "", "null", "bot"]
+)
+async def test_a_bearer_token_may_be_named_otherwise(kind: object) -> None:
+    assert (await asked(said(200, {"access_token": "t", "token_type": kind}))).access_token == "t"
+
+
+@pytest.mark.parametrize("kind", ["Bearer", "BearerToken", None, "", "bot"])
+async def test_where_tokens_are_bound_to_a_key_a_bearer_token_is_refused(kind: object) -> None:
+    endpoint = TokenEndpoint(URL, said(200, {"access_token": CANARY, "token_type": kind}), FakeClock())
+    with pytest.raises(CredentialError, match="token_type that is not DPoP"):
+        await endpoint.request([], {}, ("dpop",))
+    endpoint = TokenEndpoint(URL, said(200, {"access_token": CANARY}), FakeClock())
+    with pytest.raises(CredentialError, match="token_type that is not DPoP"):
+        await endpoint.request([], {}, ("dpop",))
+
+
+# -- what servers send in place of plain JSON ------------------------------------------------------------------
+
+TOKEN: dict[str, Any] = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "r/+="}
+PLAIN = json.dumps(TOKEN).encode()
+FORM = urlencode(TOKEN).encode()
+deflater = zlib.compressobj(wbits=-15)
+RAW_DEFLATE = deflater.compress(PLAIN) + deflater.flush()
+BODIES: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
+    "text/html": (PLAIN, [(b"Content-Type", b"text/html")]),
+    "no type": (PLAIN, []),
+    "byte order mark": (b"\xef\xbb\xbf" + PLAIN, []),
+    "form": (FORM, [(b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8")]),
+    "form as text": (FORM + b"\n", [(b"Content-Type", b"text/plain")]),
+    "form without a type": (FORM, []),
+    "gzip": (gzip.compress(PLAIN), [(b"Content-Encoding", b"gzip"), JSON]),
+    "x-gzip": (gzip.compress(PLAIN), [(b"Content-Encoding", b"X-GZIP"), JSON]),
+    "gzip that is not announced": (gzip.compress(PLAIN), [JSON]),
+    "gzip that is none": (PLAIN, [(b"Content-Encoding", b"gzip"), JSON]),
+    "gzip of a form": (gzip.compress(FORM), [(b"Content-Encoding", b"gzip"), (b"Content-Type", b"text/plain")]),
+    "deflate": (zlib.compress(PLAIN), [(b"Content-Encoding", b"deflate"), JSON]),
+    "deflate without a frame": (RAW_DEFLATE, [(b"Content-Encoding", b"deflate"), JSON]),
+}
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("name", list(BODIES))
+async def test_a_token_is_read_however_it_is_packed(name: str, status: int) -> None:
+    body, headers = BODIES[name]
+    assert await asked(said(status, body, *headers)) == Token("t", START + 3600, "r/+=", obtained_at=START)
+
+
+UNUSABLE = [
+    (b"<html>" + CANARY.encode(), (b"text/html",), "text/html, 17 bytes"),
+    (b"", (), "no content type, 0 bytes"),
+    (b"x", (b"text/plain; charset=utf-8",), "text/plain, 1 byte"),
+    (CANARY.encode(), (b"\x1b[2J" + CANARY.encode(),), "an invalid content type, 11 bytes"),
+    (CANARY.encode(), (b"application/json", b"br"), "application/json, br, 11 bytes"),
+    (CANARY.encode(), (b"application/json", b"\x1b[2J"), "application/json, an invalid content encoding, 11 bytes"),
+    (f"a={CANARY}".encode(), (b"text/plain",), "text/plain, 13 bytes"),
+    (f"<a>&access_token={CANARY}".encode(), (b"text/html",), "text/html, 28 bytes"),
+    (f'["{CANARY}"]'.encode(), (b"application/json",), "application/json, 15 bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "fields", "about"), UNUSABLE)
+async def test_a_body_that_can_not_be_used_is_described(body: bytes, fields: tuple[bytes, ...], about: str) -> None:
+    headers = [*zip((b"Content-Type", b"Content-Encoding"), fields, strict=False)]
+    for status, says in [
+        (200, f"answered 200 with a body that can't be used ({about}); expected JSON"),
+        (404, f"answered 404 with a body that can't be used ({about}); expected JSON"),
+        (400, f"refused: status 400 ({about})"),
+        (401, f"refused: invalid_client (status 401, {about})"),
+    ]:
+        assert (await failure_of(said(status, body, *headers))).detail == f"the token endpoint {says}"
+
+
+async def test_a_form_without_a_token_is_described_too() -> None:
+    failure = await failure_of(
+        said(200, f"a={CANARY}".encode(), (b"Content-Type", b"application/x-www-form-urlencoded"))
+    )
+    about = "application/x-www-form-urlencoded, 13 bytes"
+    assert failure.detail == f"the token endpoint's answer has no usable access_token ({about})"
+
+
+async def test_what_is_small_on_the_way_may_not_be_huge() -> None:
+    bomb = gzip.compress(b" " * (LARGEST + 1))
+    failure = await failure_of(said(200, bomb, (b"Content-Encoding", b"gzip"), JSON))
+    assert failure.detail.endswith(
+        f"a body that can't be used (application/json, gzip, {len(bomb)} bytes); expected JSON"
+    )
+
+
+# -- errors ----------------------------------------------------------------------------------------------------
 
 
 CODES = ["invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client", "access_denied"]
@@ -138,23 +238,117 @@ CODES = ["invalid_grant", "invalid_client", "invalid_scope", "unauthorized_clien
 @pytest.mark.parametrize("status", [400, 401, 200, 403, 404])
 @pytest.mark.parametrize("code", CODES)
 async def test_an_error_code_is_a_refusal_whatever_the_status(status: int, code: str) -> None:
-    failure = await failure_of(said(status, {"error": code, "error_description": CANARY, "access_token": CANARY}))
+    failure = await failure_of(said(status, {"error": code, "error_description": "No.", "access_token": CANARY}))
     assert isinstance(failure, Refused)
     assert failure.code == code
-    assert failure.detail == f"the token endpoint refused: {code}" + "; login needed" * (code == "invalid_grant")
+    hint = "; login needed" * (code == "invalid_grant")
+    assert failure.detail == f"the token endpoint refused: {code} (No.){hint}"
+    failure = await failure_of(said(status, {"error": code}))
+    assert isinstance(failure, Refused)
+    assert failure.detail == f"the token endpoint refused: {code}{hint}"
+    assert str(failure.again()) == str(failure)
 
 
-@pytest.mark.parametrize("error", [CANARY, {"message": CANARY}, [CANARY], 7])
-async def test_an_error_that_is_not_known_is_not_repeated(error: object) -> None:
-    failure = await failure_of(said(400, {"error": error}))
-    assert failure.detail == "the token endpoint refused: an error of its own kind"
+ERRORS: list[tuple[dict[str, Any], str]] = [
+    ({"error": "own_code"}, "own_code"),
+    ({"error": "own_code", "error_description": "two\nlines\t\x1b[31mred\x1b[0m"}, "own_code (two lines red)"),
+    ({"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT"}}, "INVALID_ARGUMENT (No.)"),
+    ({"error": {"code": 190, "message": "No."}}, "190 (No.)"),
+    ({"type": "error", "error": {"type": "rate", "message": "No."}}, "rate (No.)"),
+    ({"error": {"message": "No."}}, "error (No.)"),
+    ({"error": True, "message": "No."}, "error (No.)"),
+    ({"error": 7}, "error 7"),
+    ({"ok": False, "error": "invalid_refresh_token"}, "invalid_refresh_token"),
+    ({"ok": False}, "ok: false"),
+    ({"success": False, "errors": [{"code": 6003, "message": "No."}]}, "6003 (No.)"),
+    ({"errors": "No."}, "No."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 422])
+@pytest.mark.parametrize(("body", "says"), ERRORS)
+async def test_what_the_server_said_is_shown(body: dict[str, Any], says: str, status: int) -> None:
+    failure = await failure_of(said(status, body))
+    assert isinstance(failure, Refused)
+    assert failure.detail == f"the token endpoint refused: {says}"
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(400, "refused: status 400 (No.)"), (401, "refused: invalid_client (No.)"), (403, "refused: status 403 (No.)"),
+     (404, "answered 404 with a body that can't be used (no content type, 18 bytes: No.); expected JSON"),
+     (200, "'s answer has no usable access_token (no content type, 18 bytes: No.)")],
+)  # fmt: skip
+async def test_a_message_without_a_code_is_shown_too(status: int, says: str) -> None:
+    failure = await failure_of(said(status, {"message": "No."}))
+    assert failure.detail.removeprefix("the token endpoint").strip() == says
+
+
+async def test_an_error_may_be_a_form() -> None:
+    body = b"error=invalid_grant&error_description=The+code+is+over.&error_uri=x"
+    for headers in ([(b"Content-Type", b"application/x-www-form-urlencoded")], [(b"Content-Type", b"text/plain")], []):
+        failure = await failure_of(said(200, body, *headers))
+        assert isinstance(failure, Refused)
+        assert failure.code == "invalid_grant"
+        assert "invalid_grant (The code is over.)" in failure.detail
+
+
+async def test_an_object_may_have_the_code_that_decides() -> None:
+    failure = await failure_of(said(400, {"error": {"code": "invalid_grant", "message": "No."}}))
+    assert isinstance(failure, Refused)
+    assert failure.code == "invalid_grant"
+
+
+async def test_a_description_in_another_charset_is_shown() -> None:
+    body = '{"error": "invalid_grant", "error_description": "Zur\u00fcck"}'.encode("latin-1").replace(
+        b"\\u00fc", b"\xfc"
+    )
+    assert "(Zurück)" in (await failure_of(said(400, body))).detail
+
+
+async def test_a_long_one_is_cut() -> None:
+    failure = await failure_of(said(400, {"error": "invalid_scope", "error_description": "x" * 5000}))
+    text = failure.detail.removeprefix("the token endpoint refused: ")
+    assert (len(text), text[:20], text[-2:]) == (300, "invalid_scope (xxxxx", "x…")
+
+
+SENT = [
+    ("grant_type", "refresh_token"),
+    ("refresh_token", CANARY + "-r"),
+    ("client_secret", CANARY + "/s"),
+    ("scope", "a"),
+]
+BASIC = {"Authorization": "Basic " + b64encode(f"app:{quote_plus(CANARY + '+b')}".encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        f"the token {CANARY}-r is unknown", f"refresh_token={CANARY}-r", f"secret '{CANARY}/s'", f"<{CANARY}%2Fs>",
+        f"app:{CANARY}+b", f"app:{CANARY}%2Bb", BASIC["Authorization"], BASIC["Authorization"][6:], f"got {CANARY}-a",
+        f"{CANARY[:5]}\x00{CANARY[5:]}-r", f"{CANARY[:5]}\x1b[1m{CANARY[5:]}-r", f"{CANARY}-r".upper(),
+        b64encode(f"{CANARY}-r".encode()).decode(), f"api key {CANARY}-q", f"a configured one: {CANARY}-c",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["error", "error_description"])
+async def test_a_secret_that_the_server_repeats_is_masked(echo: str, field: str) -> None:
+    async def configured() -> list[str]:
+        return [f"{CANARY}-c"]
+
+    body = {"error": "invalid_grant", "access_token": f"{CANARY}-a", field: f"begin {echo} end"}
+    script = said(400, body)
+    endpoint = TokenEndpoint(f"{URL}&api_key={CANARY}-q", script, FakeClock(), secrets=configured)
+    with pytest.raises(Refused) as caught:
+        await endpoint.request(SENT, BASIC)
+    assert CANARY not in "".join(traceback.format_exception(caught.value)).lower() + repr(vars(caught.value)).lower()
+    assert "begin " in caught.value.detail
+    assert "***" in caught.value.detail
 
 
 @pytest.mark.parametrize(
     ("status", "says"),
     [(400, "refused: status 400"), (401, "refused: invalid_client"), (403, "refused: status 403"),
-     (404, "answered 404 with something that is no answer to it"),
-     (200, "answered 200 with something that is no answer to it")],
+     (404, "answered 404 with a body that can't be used"), (200, "answered 200 with a body that can't be used")],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "body",
@@ -164,7 +358,8 @@ async def test_an_error_that_is_not_known_is_not_repeated(error: object) -> None
 async def test_what_is_no_json_object_is_no_token(status: int, says: str, body: bytes) -> None:
     failure = await failure_of(said(status, body))
     assert isinstance(failure, CredentialError)
-    assert failure.detail == f"the token endpoint {says}"
+    assert failure.detail.startswith(f"the token endpoint {says} (")
+    assert f"no content type, {len(body)} byte" in failure.detail
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -190,6 +385,16 @@ async def test_so_does_one_that_says_so_with_a_code(code: str) -> None:
     assert (type(failure), failure.detail) == (TokenEndpointDown, f"the token endpoint answered {code}")
 
 
+async def test_what_one_that_is_down_says_is_shown() -> None:
+    body = {"error": "temporarily_unavailable", "error_description": f"until five, {CANARY}-r"}
+    script = said(503, body, JSON)
+    with pytest.raises(TokenEndpointDown) as caught:
+        await TokenEndpoint(URL, script, FakeClock()).request(SENT, {})
+    assert caught.value.detail == "the token endpoint answered 503 (temporarily_unavailable (until five, ***))"
+    failure = await failure_of(said(400, {"error": "server_error", "error_description": "no database"}))
+    assert failure.detail == "the token endpoint answered server_error (no database)"
+
+
 async def test_what_it_says_to_wait_is_told() -> None:
     failure = await failure_of(said(429, b"", (b"Retry-After", b"17")))
     assert failure.retry_after == 17
@@ -201,9 +406,10 @@ async def test_a_huge_answer_is_not_read() -> None:
     assert (type(failure), failure.detail) == (CredentialError, "the token endpoint's answer is too large")
 
 
-async def test_a_huge_error_page_is_still_an_outage() -> None:
-    failure = await failure_of(Script(answer(500, [], *[b"x" * 65536] * 40)))
-    assert isinstance(failure, TokenEndpointDown)
+@pytest.mark.parametrize("headers", [[], [JSON]], ids=["page", "json"])
+async def test_a_huge_error_page_is_still_an_outage(headers: list[tuple[bytes, bytes]]) -> None:
+    failure = await failure_of(Script(answer(500, headers, *[b"x" * 65536] * 40)))
+    assert (type(failure), failure.detail) == (TokenEndpointDown, "the token endpoint answered 500")
 
 
 @pytest.mark.parametrize("problem", [ConnectionRefused(), ReadTimeout(sent=True), ResponseIncomplete(sent=True)])
@@ -257,8 +463,11 @@ async def test_one_that_hangs_is_down(content: bytes) -> None:
     assert (caught.value.retry_after, caught.value.sent) == (None, True)
 
 
-async def test_an_error_page_that_never_ends_is_not_waited_for() -> None:
-    async with endpoint(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\n<", hang=True) as real:
+@pytest.mark.parametrize("kind", [b"text/html", b"application/json"])
+async def test_an_error_page_that_never_ends_is_not_waited_for(kind: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BRIEFLY", 0.01)
+    head = b"HTTP/1.1 500 No\r\nContent-Type: %b\r\nContent-Length: 100\r\n\r\n<" % kind
+    async with endpoint(head, hang=True) as real:
         with pytest.raises(TokenEndpointDown, match="answered 500"):
             await real.request([], {})
 
