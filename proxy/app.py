@@ -83,6 +83,7 @@ class App:
             self.metrics.renewal,
             log.warning,
             log.defect,
+            log.debug,
         )
         self._listeners: dict[Place, Listener] = {}
         self._shares: frozenset[int] = frozenset()

@@ -51,6 +51,7 @@ class Surroundings:
         renewed: told of each renewal: credential and outcome.
         warn: told of what users must know.
         defect: told of an exception that nobody expected.
+        debug: called with what helps to find a fault.
 
     """
 
@@ -59,6 +60,7 @@ class Surroundings:
     renewed: Callable[[str, str], None]
     warn: Callable[[str], None]
     defect: Callable[[Exception], None]
+    debug: Callable[[str], None] = lambda text: None  # noqa: ARG005
 
 
 class Generation:
@@ -83,6 +85,7 @@ class Generation:
             surroundings.renewed,
             surroundings.warn,
             surroundings.random,
+            debug=surroundings.debug,
         )
         self.own = OwnAddresses()
         self._schemes: dict[str, Scheme] = {}  # those that routes name

@@ -96,6 +96,7 @@ class Authority:
         issued: by refresh token, and by access token.
         slow_downs: how many polls it still answers with slow_down.
         interval: seconds between two polls of a device.
+        drops: scopes that are not granted, whoever asks for them.
 
     """
 
@@ -108,11 +109,14 @@ class Authority:
         self.codes: dict[str, Code] = {}
         self.devices: dict[str, DeviceCredentialDict] = {}
         self.slow_downs = 0
+        self.drops: set[str] = set()
         self.interval: float = 5
         self.jtis: set[str] = set()
         self.metadata: dict[str, Any] = {}
 
     def save(self, token: dict[str, Any], of: Any) -> None:
+        if "scope" in token:
+            token["scope"] = " ".join(scope for scope in token["scope"].split() if scope not in self.drops)
         issued = Issued(token, of.client, of.user)
         self.access[token["access_token"]] = issued
         if "refresh_token" in token:

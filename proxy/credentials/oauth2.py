@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import httpx
@@ -14,7 +13,7 @@ from proxy.credentials import AUTHORIZATION, MASK, Context, LoadKey, Scheme
 from proxy.credentials._challenges import challenges
 from proxy.credentials._fields import field_value
 from proxy.credentials._renewing import Renewable, TokenScheme
-from proxy.errors import CredentialError, StoreError
+from proxy.errors import CredentialError
 from proxy.keys import SigningKey
 from proxy.stores import Token
 from proxy.tokens import Grant
@@ -85,8 +84,12 @@ class OAuth2Scheme(TokenScheme):
         """As `TokenScheme.fetch`."""
         return await self.requests.fetch(None)
 
-    async def _fetch(self, refresh_token: str | None) -> Token:
-        return await self.requests.fetch(refresh_token)
+    async def _fetch(self, known: Token | None) -> Token:
+        if known is None:
+            return await self.fetch()
+        return await self.requests.fetch(
+            known.refresh_token, known.dpop_key, refresh_with_scope=known.refresh_with_scope
+        )
 
     @property
     def login(self) -> Login | None:
@@ -118,21 +121,7 @@ class ProvingScheme(OAuth2Scheme):
     def __init__(self, settings: OAuth2, context: Context) -> None:
         super().__init__(settings, context)
         self._nonces = Nonces()
-        self._fetched: Token | None = None
         self._prover: tuple[str, Prover] | None = None  # the last one, and its key
-
-    async def _fetch(self, refresh_token: str | None) -> Token:
-        self._fetched = await self.requests.fetch(refresh_token, await self._bound_key(refresh_token))
-        return self._fetched
-
-    async def _bound_key(self, refresh_token: str | None) -> str | None:
-        """Return the key that a refresh token is bound to: it stands beside it, in the store or in what came last."""
-        stored: Token | None = None
-        with suppress(StoreError):
-            stored = await self._store.load(await self._store_key())
-        known = [token for token in (stored, self._fetched) if token is not None]
-        known.sort(key=lambda token: token.refresh_token != refresh_token)
-        return known[0].dpop_key if known else None
 
     def put(self, request: httpx.Request, token: Token) -> None:
         """As `TokenScheme.put`."""

@@ -20,6 +20,7 @@ class Token:
         token_type: the scheme in front of it.
         obtained_at: wall-clock seconds since the epoch.
         dpop_key: the private JWK that both tokens are bound to (RFC 9449), or None.
+        refresh_with_scope: whether the server wants ``scope`` when the token is refreshed (``refresh_scope = "auto"``).
 
     Raises:
         ValueError: there is no access token, or a time is not finite.
@@ -33,6 +34,7 @@ class Token:
     token_type: str = "Bearer"  # noqa: S105  # a scheme, not a password
     obtained_at: float = 0.0
     dpop_key: str | None = None
+    refresh_with_scope: bool = False
 
     def __post_init__(self) -> None:
         if not self.access_token:
@@ -75,6 +77,7 @@ class Token:
             token_type=_text(fields, "token_type") or "Bearer",
             obtained_at=_seconds(fields, "obtained_at") or 0.0,
             dpop_key=_text(fields, "dpop_key"),
+            refresh_with_scope=fields.get("refresh_with_scope") is True,
         )
 
 

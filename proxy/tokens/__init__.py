@@ -78,6 +78,7 @@ class Tokens:
         warn: told of what users must know, such as a store that can't be written.
         random: spreads what would else happen all at once.
         sources: all that share this.
+        debug: called with what helps to find a fault, such as each renewal.
 
     """
 
@@ -89,6 +90,7 @@ class Tokens:
     random: Random = field(default_factory=Random)
     sources: list[Renewed] = field(default_factory=list)
     outgoing: ProxyRules = DIRECT
+    debug: Callable[[str], None] = lambda text: None  # noqa: ARG005
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Grant(ABC):
         urls: the endpoints that it can't do without, where no ``issuer`` says them.
         anonymous: whether the server may not want to know which client asks.
         for_users: whether its token can come from a user's login.
+        refreshes: whether its form is that of a refresh (RFC 6749, section 6).
         kinds: what ``token_type`` may be beside Bearer, in lower case.
 
     """
@@ -142,6 +145,7 @@ class Grant(ABC):
     urls: ClassVar[tuple[str, ...]] = ("token_url",)
     anonymous: ClassVar[bool] = False
     for_users: ClassVar[bool] = False
+    refreshes: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

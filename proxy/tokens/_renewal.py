@@ -24,7 +24,7 @@ REMEMBERED = 16  # refused tokens that are known as such
 _BEGIN_ANEW = frozenset({"invalid_grant", "unauthorized_client", "unsupported_grant_type"})
 
 Key = Callable[[], Awaitable[str]]
-Fetch = Callable[[str | None], Awaitable[Token]]
+Fetch = Callable[[Token | None], Awaitable[Token]]
 
 
 class Renewal:
@@ -33,7 +33,7 @@ class Renewal:
     Args:
         name: the credential's, for people.
         key: names the token in the store.
-        fetch: gets a token, by the refresh token it is given or without one.
+        fetch: gets a token, by the refresh token of the last one if there is such a one.
 
     Attributes:
         stored_as: what names the token in the store; empty before the first look there.
@@ -128,15 +128,28 @@ class Renewal:
         known = await self._load(key)
         if another := self._another(known, current):
             return another
+        occasion = self._occasion(known)
         try:
             token, is_new = await self._obtain(key, known, current)
             if is_new:
                 await self._save(key, token)
                 self._tokens.renewed(self._name, "success")
+                self._tokens.debug(f"credential {self._name}: {occasion}")
             return token
         except ProxyError as failure:
             self._tokens.renewed(self._name, "refused" if isinstance(failure, CredentialError) else "unavailable")
             raise
+
+    def _occasion(self, known: Token | None) -> str:
+        """Say why another token than the one that is known is obtained."""
+        if known is None:
+            return "obtained a token"
+        if known.access_token in self._dead:
+            return "renewed, since the API refused the last token"
+        left = 0.0 if known.expires_at is None else known.expires_at - self._clock.time()
+        return (
+            f"renewed early, {left:.0f} s before the token expires" if left > 0 else "renewed after the token expired"
+        )
 
     # -- the endpoint --------------------------------------------------------------------------------
 
@@ -144,38 +157,49 @@ class Renewal:
         """Return a token, and whether the endpoint gave it."""
         refresh_token = known.refresh_token if known else None
         try:
-            return await self._ask(refresh_token), True
+            return await self._ask(known), True
         except Refused as failure:
             if refresh_token is None or failure.code not in _BEGIN_ANEW:
                 raise
+            refusal = failure.problem
         # A login needs no lock, and the lock of others may have been lost: perhaps somebody was quicker.
         known = await self._load(key)
         if another := self._another(known, current):
             return another, False
         if known is not None and known.refresh_token != refresh_token:
-            return await self._ask(known.refresh_token), True
-        return await self._ask(None), True  # the refresh token is dead; begin anew where the grant can
+            return await self._ask(known), True
+        return await self._begin_anew(refusal), True
 
-    async def _ask(self, refresh_token: str | None) -> Token:
+    async def _begin_anew(self, refusal: str) -> Token:
+        """Get a token without the refresh token that was refused; what the server said is shown if there is none."""
+        try:
+            return await self._ask(None)
+        except Refused:
+            raise
+        except CredentialError as failure:
+            problem = f"{failure.detail} ({refusal})"
+        raise CredentialError(problem)
+
+    async def _ask(self, known: Token | None) -> Token:
         """Ask the endpoint; one that fails is asked again, at most once if the first answer may have been lost."""
         begun, lost = self._clock.monotonic(), 0
         for pause in REPEATS:
             try:
-                return await self._asked(refresh_token)
+                return await self._asked(known)
             except TokenEndpointDown as failure:
                 lost += failure.sent
                 told_to_wait = failure.retry_after is not None
                 if told_to_wait or not failure.repeatable or lost > 1 or self._clock.monotonic() - begun > BRIEF:
                     raise
             await self._clock.sleep(pause * (0.5 + self._tokens.random.random()))
-        return await self._asked(refresh_token)
+        return await self._asked(known)
 
-    async def _asked(self, refresh_token: str | None) -> Token:
-        token = await self._fetch(refresh_token)
+    async def _asked(self, known: Token | None) -> Token:
+        token = await self._fetch(known)
         if token.access_token in self._dead:
             self._dead.remove(token.access_token)  # the server says that it is good
-        if token.refresh_token is None and refresh_token is not None:
-            return token.with_refresh_token(refresh_token)  # not rotated, it stays good (RFC 6749, section 6)
+        if token.refresh_token is None and known is not None and known.refresh_token is not None:
+            return token.with_refresh_token(known.refresh_token)  # not rotated, it stays good (RFC 6749, section 6)
         return token
 
     # -- the store -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ class RefreshToken(Grant):
     name: ClassVar[str] = "refresh_token"
     needs: ClassVar[tuple[str, ...]] = ("refresh_token",)
     for_users: ClassVar[bool] = True
+    refreshes: ClassVar[bool] = True
 
     async def form(self, client: Client) -> dict[str, str]:
         """As `Grant.form`."""

@@ -9,8 +9,10 @@ from functools import cached_property, partial
 import httpx
 
 from proxy.keys import SigningKey
+from proxy.secrets import Source
 from proxy.stores import Token
 from proxy.tokens import Client, Grant, Tokens
+from proxy.tokens._secrets import secret_values
 from proxy.tokens.clients import ClientAuthentication
 from proxy.tokens.discovery import AuthorizationServer
 from proxy.tokens.dpop import Nonces, Prover
@@ -18,6 +20,8 @@ from proxy.tokens.endpoint import CONNECT, TIMEOUT, Endpoint, Refused, Reply, To
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.anywhere import AnywhereTransport
 from proxy.transport.tls import TlsSettings, context
+
+_SCOPE_REFUSED = ("invalid_scope", "invalid_request")  # RFC 6749, section 5.2
 
 Form = list[tuple[str, str]]
 MakeForm = Callable[[Client], Awaitable[dict[str, str]]]
@@ -49,35 +53,58 @@ class TokenRequests:
         self._transport: httpx.AsyncBaseTransport = self._own or tokens.client
         self.server = AuthorizationServer(settings, self._transport, tokens.clock)
         self._nonces = Nonces()
-        self._refused_refresh = ""
+        self._refused: tuple[str, Refused] | None = None  # a refresh token, and how it was refused
 
-    async def fetch(self, refresh_token: str | None, dpop_key: str | None = None) -> Token:
+    async def fetch(
+        self, refresh_token: str | None, dpop_key: str | None = None, *, refresh_with_scope: bool = False
+    ) -> Token:
         """Get a token, by a refresh token if there is one, or else by the grant.
 
         Args:
             refresh_token: what renews.
             dpop_key: the JWK that the refresh token is bound to; None for a new one, if there has to be one at all.
+            refresh_with_scope: whether the last refresh was accepted with ``scope``.
 
         Raises:
             SecretError: a secret can't be had.
             CredentialError, TokenEndpointDown: as `TokenEndpoint.request`.
 
         """
-        refused, self._refused_refresh = self._refused_refresh, ""
+        refused, self._refused = self._refused, None
 
         async def form(client: Client) -> dict[str, str]:
             if refresh_token is not None:
                 return {"grant_type": "refresh_token", "refresh_token": refresh_token}
             form = await self.grant.form(client)
-            if form.get("refresh_token", "") == refused != "":
-                raise Refused("invalid_grant")  # a moment ago; servers that detect reuse revoke the whole family
+            if refused is not None and form.get("refresh_token") == refused[0]:
+                raise refused[1]  # a moment ago; servers that detect reuse revoke the whole family
             return form
 
         try:
-            return await self._request(form, self.settings.wishes(), self._prover(dpop_key))
-        except Refused:
-            self._refused_refresh = refresh_token or ""
+            if refresh_token is None and not self.grant.refreshes:
+                return await self._request(form, self.settings.wishes(), self._prover(dpop_key))
+            return await self._refresh(form, self._prover(dpop_key), refresh_with_scope)
+        except Refused as refusal:
+            if refresh_token is not None:
+                self._refused = refresh_token, refusal.again()
             raise
+
+    async def _refresh(self, form: MakeForm, prover: Prover | None, with_scope: bool) -> Token:
+        """Refresh as ``refresh_scope`` says: "auto" tries the other way where the first one was refused for its scope.
+
+        A refresh token that was refused for another reason than itself has not been used, and may be sent again.
+        """
+        settings = self.settings
+        if settings.refresh_scope != "auto" or not settings.scopes or "scope" in settings.extra:
+            return await self._request(form, settings.wishes(scope=settings.refresh_scope == "send"), prover)
+        try:
+            token = await self._request(form, settings.wishes(scope=with_scope), prover)
+        except Refused as refusal:
+            if refusal.code not in _SCOPE_REFUSED:
+                raise
+            with_scope = not with_scope
+            token = await self._request(form, settings.wishes(scope=with_scope), prover)
+        return replace(token, refresh_with_scope=with_scope)
 
     async def redeem(self, given: dict[str, str]) -> Token:
         """Get a token by what a user's login gave, bound to `login_key`; otherwise as `fetch`."""
@@ -108,7 +135,8 @@ class TokenRequests:
 
         """
         url = await self.server.url("device_authorization_url", "device_authorization_endpoint")
-        endpoint = Endpoint(url, self._transport, self._tokens.clock, what="the device authorization endpoint")
+        what = "the device authorization endpoint"
+        endpoint = Endpoint(url, self._transport, self._tokens.clock, what=what, secrets=self.secrets)
         fields, headers = await self._fields(await self.client(), self.settings.wishes())
         return endpoint.granted(await endpoint.post(fields, headers))
 
@@ -123,7 +151,7 @@ class TokenRequests:
 
     async def _request(self, form: MakeForm, wishes: Form, prover: Prover | None) -> Token:
         client = await self.client()
-        endpoint = TokenEndpoint(client.token_url, self._transport, self._tokens.clock)
+        endpoint = TokenEndpoint(client.token_url, self._transport, self._tokens.clock, secrets=self.secrets)
         kinds = ("bearer", *self.grant.kinds) if prover is None else ("dpop",)
         reply, again = await self._post(endpoint, client, form, wishes, prover)
         if again:
@@ -143,13 +171,18 @@ class TokenRequests:
             headers["DPoP"] = prover.proof("POST", client.token_url, nonce)
         reply = await endpoint.post(fields, headers)
         is_new = prover is not None and self._nonces.heed(client.token_url, reply.headers, nonce)
-        return reply, is_new and reply.body is not None and reply.body.get("error") == "use_dpop_nonce"
+        return reply, is_new and reply.error == "use_dpop_nonce"
 
     async def _fields(self, client: Client, form: Form) -> tuple[Form, dict[str, str]]:
         """Return the form with all that belongs to it, and the header fields."""
         extra = self.settings.extra
         identity, headers = await self._authentication.identify(client)
         return [*(pair for pair in [*form, *identity.items()] if pair[0] not in extra), *extra.items()], headers
+
+    async def secrets(self) -> list[str]:
+        """Return the values of all secrets of the configuration that can be had."""
+        keys = {key: getattr(self.settings, key) for key in type(self.settings).model_fields}
+        return await secret_values((key, value) for key, value in keys.items() if isinstance(value, Source))
 
     async def facts(self) -> list[object]:
         """Return what tells the token from those of another configuration or owner, as JSON knows it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import httpx
 from pydantic import Field, JsonValue, model_validator
@@ -33,6 +34,7 @@ class ClientSettings(ProxySettings):
     client_secret: Secret | None = None
     client_auth: str = "basic"
     scope: Words | str = ""
+    refresh_scope: Literal["auto", "omit", "send"] = "auto"
     audience: str = ""
     resource: Words = ()
     extra: dict[str, str] = Field(default={})
@@ -87,9 +89,9 @@ class ClientSettings(ProxySettings):
         """As requests have it (RFC 6749, section 3.3)."""
         return self.scope if isinstance(self.scope, str) else " ".join(self.scope)
 
-    def wishes(self) -> list[tuple[str, str]]:
-        """What the token is for: scope, audience and resources (RFC 6749, section 3.3; RFC 8707)."""
-        named = [("scope", self.scopes), ("audience", self.audience)]
+    def wishes(self, *, scope: bool = True) -> list[tuple[str, str]]:
+        """What the token is for: scope (if wanted), audience and resources (RFC 6749, section 3.3; RFC 8707)."""
+        named = [("scope", self.scopes if scope else ""), ("audience", self.audience)]
         return [*(pair for pair in named if pair[1]), *(("resource", resource) for resource in self.resource)]
 
 

@@ -28,7 +28,7 @@ class TokenSource(Renewed):
     Args:
         name: the credential's, for people.
         key: names the token in the store; it changes when the configuration does.
-        fetch: gets a token, by the refresh token it is given or without one.
+        fetch: gets a token, by the refresh token of the last one if there is such a one.
         refresh_before: seconds before its expiry at which a token is renewed.
         patience: seconds that a request waits for a token.
 

@@ -6,7 +6,9 @@ import pytest
 
 from proxy.stores import Token
 
-FULL = Token("access-canary", 1000.5, "refresh-canary", "read write", "DPoP", 900.0, "key-canary")
+FULL = Token(
+    "access-canary", 1000.5, "refresh-canary", "read write", "DPoP", 900.0, "key-canary", refresh_with_scope=True
+)
 
 
 def test_it_shows_itself_masked() -> None:
@@ -30,6 +32,7 @@ def test_it_comes_back_from_json_as_it_was() -> None:
 def test_what_json_leaves_out_has_its_default_and_what_is_unknown_is_ignored() -> None:
     assert Token.from_json({"access_token": "a", "later": [1]}) == Token("a", None)
     assert Token.from_json({"access_token": "a", "expires_at": 7}) == Token("a", 7.0)
+    assert Token.from_json({"access_token": "a", "refresh_with_scope": "yes"}) == Token("a", None)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ class Bench:
     fetched: list[str | None] = field(default_factory=list)
     renewals: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    debug: list[str] = field(default_factory=list)
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -100,14 +101,15 @@ class Bench:
             lambda credential, outcome: self.renewals.append(f"{credential} {outcome}"),
             self.warnings.append,
             NoChance(),
+            debug=self.debug.append,
         )
         return TokenSource("api", self._key, self._fetch, tokens, 60)
 
     async def _key(self) -> str:
         return "key"
 
-    async def _fetch(self, refresh_token: str | None) -> Token:
-        self.fetched.append(refresh_token)
+    async def _fetch(self, known: Token | None) -> Token:
+        self.fetched.append(known.refresh_token if known else None)
         await asyncio.sleep(0)
         step = self.steps.pop(0) if self.steps else self.new()
         if isinstance(step, Exception):

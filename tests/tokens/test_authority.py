@@ -37,7 +37,7 @@ def running() -> Iterator[Authority]:
 
 @pytest.fixture
 def server(running: Authority) -> Authority:
-    running.user_says, running.slow_downs = True, 0
+    running.user_says, running.slow_downs, running.drops = True, 0, set()
     running.forms.clear()
     return running
 
@@ -104,6 +104,28 @@ async def test_a_login_in_a_browser(server: Authority, transport: StockTransport
     assert await call(server, renewed.access_token) == USER
     with pytest.raises(Refused, match="invalid_grant"):
         await authorization.token(code)
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token"])
+async def test_a_server_that_grants_less_than_was_asked_for(
+    server: Authority, transport: StockTransport, grant: str
+) -> None:
+    server.drops = {"offline_access"}
+    keys: dict[str, Any] = {"scope": "read offline_access"}
+    login = requests(transport, table(server, "authorization_code", "none", **keys))
+    authorization = await Authorization.begin(login, "http://127.0.0.1:1/callback")
+    first = await authorization.token(authorization.code((await redirect(await authorization.url())).query.decode()))
+    assert (first.scope, first.refresh_token is None) == ("read", False)
+    if grant == "refresh_token":
+        keys["refresh_token"] = first.refresh_token
+    made = requests(transport, table(server, grant, "none", refresh_scope="send", **keys))
+    given = first.refresh_token if grant == "authorization_code" else None
+    with pytest.raises(Refused, match=r"invalid_scope \(.+\)"):
+        await made.fetch(given)
+    made = requests(transport, table(server, grant, "none", **keys))
+    renewed = await made.fetch(given)
+    assert await call(server, renewed.access_token) == USER
+    assert (renewed.scope, renewed.refresh_with_scope) == ("read", False)
 
 
 async def test_a_code_is_worth_nothing_without_its_verifier(server: Authority, transport: StockTransport) -> None:

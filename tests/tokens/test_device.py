@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -26,8 +27,8 @@ def said(status: int, body: object) -> httpx.Response:
     return answer(status, [], json.dumps(body).encode())
 
 
-def refusal(code: str) -> httpx.Response:
-    return said(400, {"error": code, "error_description": CANARY})
+def refusal(code: str, description: str = f"of {GIVEN['device_code']}") -> httpx.Response:
+    return said(400, {"error": code, "error_description": description})
 
 
 async def begun(script: Script, **keys: Any) -> DeviceLogin:
@@ -76,8 +77,30 @@ async def test_what_can_not_be_shown_is_no_answer(given: dict[str, Any], says: s
 
 
 async def test_a_refusal_is_told_as_that_of_its_endpoint() -> None:
-    with pytest.raises(Refused, match=r"^the device authorization endpoint refused: unauthorized_client$"):
-        await begun(Script(refusal("unauthorized_client")))
+    says = r"^the device authorization endpoint refused: unauthorized_client \(not for you, \*\*\*\)$"
+    with pytest.raises(Refused, match=says):
+        await begun(Script(refusal("unauthorized_client", f"not for you, {CANARY}-q")), client_secret=f"{CANARY}-q")
+
+
+@pytest.mark.parametrize("status", [200, 201])
+async def test_an_answer_may_be_a_form(status: int) -> None:
+    body = urlencode({**GIVEN, "verification_uri_complete": ""}).encode()
+    for kind in (b"application/x-www-form-urlencoded", b"text/plain"):
+        device = await begun(Script(answer(status, [(b"Content-Type", kind)], body)))
+        assert (device.user_code, device.interval, device.life) == ("WDJB-MJHT", 5, 60)
+
+
+async def test_a_page_is_no_answer_and_is_described() -> None:
+    page = answer(200, [(b"Content-Type", b"text/html")], f"<html>{CANARY}".encode())
+    says = r"answered 200 with a body that can't be used \(text/html, 15 bytes\); expected JSON$"
+    with pytest.raises(CredentialError, match=says):
+        await begun(Script(page))
+
+
+async def test_github_answers_polls_with_200_and_a_form() -> None:
+    pending = answer(200, [(b"Content-Type", b"text/plain")], b"error=authorization_pending&error_description=Wait.")
+    slept, _, token = await polled(pending, answer(200, [(b"Content-Type", b"text/plain")], b"access_token=t&scope="))
+    assert (slept, token.access_token) == ([5, 5], "t")
 
 
 async def test_a_server_without_such_an_endpoint_is_said() -> None:
@@ -124,6 +147,7 @@ async def test_a_server_that_is_away_is_asked_less_and_less() -> None:
 async def test_it_asks_no_more_once_that_is_of_no_use(code: str) -> None:
     slept, _, failure = await polled(refusal("authorization_pending"), refusal(code))
     assert (slept, failure.code) == ([5, 5], code)
+    assert f"{code} (of ***)" in failure.detail
 
 
 async def test_it_ends_when_the_code_does() -> None:

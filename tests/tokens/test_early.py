@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from proxy.errors import SecretError, TokenEndpointDown
+from proxy.log import mask
 from proxy.stores import Token
 from proxy.tokens.endpoint import Refused
 from tests.doubles import settle
@@ -30,6 +31,32 @@ async def test_it_is_renewed_in_the_background_before_its_end(bench: Bench) -> N
     gate.set()
     await settle()
     assert (await text(bench.source.token()), len(bench.fetched)) == ("token-2", 2)
+
+
+async def test_each_renewal_is_said_at_debug_level(bench: Bench) -> None:
+    await bench.source.token()
+    await bench.advance(3540)
+    token = await bench.source.token()
+    await bench.source.renew(token)
+    await bench.advance(3 * 3600)
+    bench.steps = [down()]
+    await failure(bench.source.token())
+    await bench.advance(60)
+    await bench.source.token()
+    assert bench.debug == [
+        "credential api: obtained a token",
+        "credential api: renewed early, 60 s before the token expires",
+        "credential api: renewed, since the API refused the last token",
+        "credential api: renewed early, 60 s before the token expires",
+        "credential api: renewed after the token expired",
+    ]
+    assert [mask(line) for line in bench.debug] == bench.debug
+
+
+async def test_a_token_of_another_process_is_no_renewal(bench: Bench) -> None:
+    await bench.another().token()
+    await bench.source.token()
+    assert bench.debug == ["credential api: obtained a token"]
 
 
 async def test_no_request_has_to_come_for_that(bench: Bench) -> None:

@@ -273,7 +273,8 @@ async def test_a_store_that_is_unreadable_by_then_changes_nothing(bench: Bench) 
         raise Refused("invalid_grant")
 
     bench.steps = [refusing, CredentialError("login needed")]
-    assert (await failure(bench.source.token())).detail == "login needed"
+    said = "login needed (the token endpoint refused: invalid_grant)"
+    assert (await failure(bench.source.token())).detail == said
     assert bench.fetched == ["r1", None]
 
 

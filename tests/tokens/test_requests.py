@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import httpx
 import pytest
 import trustme
 
 from proxy import plugins
-from proxy.errors import CredentialError, SecretError, TokenEndpointDown
+from proxy.errors import CredentialError, ProxyError, ReadTimeout, SecretError, TokenEndpointDown
 from proxy.stores.memory import MemoryStore
 from proxy.tokens import Grant, Interactive, Tokens
 from proxy.tokens.clients import ClientAuthentication
@@ -74,12 +75,122 @@ async def test_the_client_says_who_it_is_in_the_same_way_for_its_grant_and_on_re
 
 async def test_what_it_is_for_is_said_with_the_grant_and_on_renewal() -> None:
     script = granting(TOKEN, TOKEN)
-    made = requests(script=script, scope="a b", audience="x", extra={"tenant": "acme"})
+    made = requests(script=script, scope="a b", audience="x", resource="https://r", extra={"tenant": "acme"})
     await made.fetch(None)
     await made.fetch("r1")
-    for index in (0, 1):
+    for index, scope in enumerate(("a b", None)):
         told = form(script, index)
-        assert (told["scope"], told["audience"], told["tenant"]) == ("a b", "x", "acme")
+        assert told.get("scope") == scope
+        assert (told["audience"], told["resource"], told["tenant"]) == ("x", "https://r", "acme")
+
+
+# -- the scope of a refresh ------------------------------------------------------------------------------------
+
+
+def refusing(code: str) -> httpx.Response:
+    return answer(400, [], json.dumps({"error": code, "error_description": "scope"}).encode())
+
+
+def scopes(script: Script) -> list[str | None]:
+    """The scope of each request; all of them refresh."""
+    forms = [form(script, index) for index in range(len(script.requests))]
+    assert {told["grant_type"] for told in forms} <= {"refresh_token"}
+    return [told.get("scope") for told in forms]
+
+
+def given() -> httpx.Response:
+    return answer(200, [], json.dumps(TOKEN).encode())
+
+
+@pytest.mark.parametrize("code", ["invalid_scope", "invalid_request"])
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token", "client_credentials"])
+async def test_a_refresh_has_no_scope_until_the_server_wants_it(grant: str, code: str) -> None:
+    script = Script(given(), refusing(code), given(), given(), refusing(code), given(), given())
+    made = requests(grant, script=script, scope="a b")
+    first = await made.fetch("r1")
+    second = await made.fetch("r1", refresh_with_scope=first.refresh_with_scope)
+    third = await made.fetch("r1", refresh_with_scope=second.refresh_with_scope)
+    assert scopes(script) == [None, None, "a b", "a b"]
+    fourth = await made.fetch("r1", refresh_with_scope=third.refresh_with_scope)
+    await made.fetch("r1", refresh_with_scope=fourth.refresh_with_scope)
+    assert scopes(script)[4:] == ["a b", None, None], "a server may change its mind"
+
+
+async def test_the_first_refresh_token_is_sent_in_the_same_way() -> None:
+    script = Script(refusing("invalid_scope"), given())
+    assert (await requests("refresh_token", script=script, scope="a").fetch(None)).refresh_with_scope
+    assert scopes(script) == [None, "a"]
+    script = Script(given())
+    assert not (await requests("refresh_token", script=script, scope="a").fetch(None)).refresh_with_scope
+    assert scopes(script) == [None]
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client", "access_denied", "own"])
+async def test_what_another_scope_does_not_mend_is_not_sent_twice(code: str) -> None:
+    script = Script(refusing(code))
+    with pytest.raises(Refused, match="scope"):
+        await requests(script=script, scope="a").fetch("r1")
+    assert scopes(script) == [None]
+
+
+@pytest.mark.parametrize("step", [500, ReadTimeout(sent=True), answer(200, [], b"<html>")])
+async def test_a_refresh_token_that_may_have_been_used_is_not_sent_twice(step: Any) -> None:
+    script = Script(step)
+    with pytest.raises(ProxyError):
+        await requests(script=script, scope="a").fetch("r1")
+    assert scopes(script) == [None]
+
+
+@pytest.mark.parametrize("keys", [{"refresh_scope": "omit"}, {"refresh_scope": "send"}, {"scope": ""}])
+async def test_one_who_has_decided_is_obeyed(keys: dict[str, Any]) -> None:
+    script = Script(given(), refusing("invalid_scope"))
+    made = requests(script=script, **{"scope": "a", **keys})
+    token = await made.fetch("r1")
+    assert not token.refresh_with_scope
+    with pytest.raises(Refused, match=r"invalid_scope \(scope\)"):
+        await made.fetch("r1", refresh_with_scope=True)
+    assert scopes(script) == ["a" if keys.get("refresh_scope") == "send" else None] * 2
+
+
+async def test_a_scope_among_the_extra_fields_is_always_sent() -> None:
+    script = Script(refusing("invalid_scope"))
+    with pytest.raises(Refused):
+        await requests(script=script, scope="a", extra={"scope": "b"}).fetch("r1")
+    assert scopes(script) == ["b"]
+
+
+async def test_when_both_ways_are_refused_the_last_one_is_told() -> None:
+    script = Script(refusing("invalid_scope"), refusing("invalid_grant"))
+    with pytest.raises(Refused, match="invalid_grant"):
+        await requests(script=script, scope="a").fetch("r1")
+    assert scopes(script) == [None, "a"]
+
+
+async def test_it_is_no_part_of_what_tells_tokens_apart() -> None:
+    facts = [await requests(scope="a", refresh_scope=how).facts() for how in ("auto", "omit", "send")]
+    assert facts[0] == facts[1] == facts[2]
+
+
+# -- what the server said ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+async def test_no_secret_of_the_configuration_is_repeated(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some are never sent: a secret that signs, a key, and what another grant would need."""
+    monkeypatch.setenv("APP", "app-from-the-environment")
+    secret = "a secret of 64 bytes, as HS512 wants it for the signature / of a JWT"
+    body = {
+        "error": "invalid_client",
+        "error_description": f"app-from-the-environment, {secret}, {json.loads(private_jwk())['d']} of bob",
+    }
+    script = Script(answer(400, [], json.dumps(body).encode()))
+    keys: dict[str, Any] = {"client_id": {"env": "APP"}, "client_secret": secret, "username": "bob"}
+    with pytest.raises(Refused) as caught:
+        await requests(way=way, script=script, **keys).fetch(None)
+    assert caught.value.detail == "the token endpoint refused: invalid_client (***, ***, *** of bob)"
+
+
+# -- more fields -----------------------------------------------------------------------------------------------
 
 
 async def test_more_fields_go_before_those_of_their_name() -> None:
@@ -99,10 +210,11 @@ async def test_what_was_exchanged_need_not_be_an_access_token() -> None:
 
 
 async def test_a_refresh_token_that_was_refused_a_moment_ago_is_not_sent_again() -> None:
-    script = Script(answer(400, [], b'{"error": "invalid_grant"}'), answer(200, [], json.dumps(TOKEN).encode()))
+    refusal = answer(400, [], b'{"error": "invalid_grant", "error_description": "revoked"}')
+    script = Script(refusal, answer(200, [], json.dumps(TOKEN).encode()))
     made = requests("refresh_token", script=script)
     for refresh_token in ("r0", None):
-        with pytest.raises(Refused, match="invalid_grant"):
+        with pytest.raises(Refused, match=r"invalid_grant \(revoked\)"):
             await made.fetch(refresh_token)
     assert len(script.requests) == 1
     await made.fetch(None)

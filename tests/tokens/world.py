@@ -239,8 +239,9 @@ class Process(Store):
 
     # -- its token requests --------------------------------------------------------------------------
 
-    async def _fetch(self, refresh_token: str | None) -> Token:
+    async def _fetch(self, known: Token | None) -> Token:
         world, stored = self.world, self.world.stored
+        refresh_token = known.refresh_token if known else None
         world.check(
             stored is None or stored.access_token in self.refused or world.is_late(stored),
             "a token was asked for that nobody needs",
