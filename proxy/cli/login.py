@@ -24,7 +24,7 @@ from proxy.log import Log
 from proxy.mistakes import nearest
 from proxy.stores import Token
 from proxy.tokens.authorization import Authorization
-from proxy.tokens.callback import Callback, Redirect
+from proxy.tokens.callback import HOST, PATH, Callback
 from proxy.tokens.device import DeviceLogin
 from proxy.tokens.requests import Login, TokenRequests
 
@@ -130,6 +130,7 @@ async def in_browser(requests: TokenRequests, lines: Lines) -> Token:
     try:
         authorization = await Authorization.begin(requests, callback.uri)
         url = await authorization.url()
+        _say(redirect_hint(callback.uri, requests.settings.redirect_port))
         _say(f"Open this address in a browser, and log in:\n\n  {url}\n")
         _say("If the browser is on another machine: paste the address of the page that it ends at, which can't load.")
         open_browser(url)
@@ -138,32 +139,48 @@ async def in_browser(requests: TokenRequests, lines: Lines) -> Token:
         callback.close()
 
 
+def redirect_hint(uri: str, port: int) -> str:
+    """Return which redirect URI to register with the authorization server.
+
+    Args:
+        uri: the one of this login.
+        port: ``redirect_port``.
+
+    """
+    if port:
+        return f"The redirect URI of this login, to be registered with the authorization server: {uri}"
+    return (
+        f"The redirect URI of this login: {uri}\nTo be registered with the authorization server: http://{HOST}{PATH}; "
+        "the port is another one each time. A server that compares the port, too, needs redirect_port."
+    )
+
+
 async def _redeemed(authorization: Authorization, callback: Callback, lines: Lines) -> Token:
-    pasted = _pasted(lines)
-    arriving = asyncio.create_task(callback.redirect(), name="redirect")
+    pasted = _pasted(lines, authorization)
+    arriving = asyncio.create_task(callback.redirect(authorization.expects), name="redirect")
     try:
         await asyncio.wait((arriving, pasted), return_when=asyncio.FIRST_COMPLETED)
         if pasted.done():
             return await authorization.token(authorization.code(pasted.result()))
-        return await _answered(arriving.result(), authorization)
+        return await _answered(arriving.result(), authorization, callback)
     finally:
         arriving.cancel()
         pasted.cancel()
 
 
-async def _answered(redirect: Redirect, authorization: Authorization) -> Token:
+async def _answered(query: str, authorization: Authorization, callback: Callback) -> Token:
     """Take the code of a redirect, and tell the browser how it ended."""
     succeeded = False
     try:
-        token = await authorization.token(authorization.code(redirect.query))
+        token = await authorization.token(authorization.code(query))
         succeeded = True
         return token
     finally:
-        await redirect.answer(succeeded=succeeded)
+        await callback.finish(succeeded=succeeded)
 
 
-def _pasted(lines: Lines) -> asyncio.Future[str]:
-    """Return the query of the first address that the user enters."""
+def _pasted(lines: Lines, authorization: Authorization) -> asyncio.Future[str]:
+    """Return the query of the first address of this login that the user enters."""
     loop = asyncio.get_running_loop()
     entered: asyncio.Future[str] = loop.create_future()
 
@@ -171,10 +188,12 @@ def _pasted(lines: Lines) -> asyncio.Future[str]:
         if entered.done() or not line.strip():
             return
         query = _query(line.strip())
-        if query:
-            entered.set_result(query)
-        else:
+        if not query:
             _say("That is no address with a code; paste all of it, from http:// on.")
+        elif not authorization.expects(query):
+            _say("That address belongs to another login: its state differs. Paste the one that this login ended at.")
+        else:
+            entered.set_result(query)
 
     def entering(line: str) -> None:
         with suppress(RuntimeError):  # the login is over

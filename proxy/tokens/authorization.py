@@ -1,12 +1,11 @@
 """One authorization request, and what its redirect brings (RFC 6749, section 4.1; RFC 7636; RFC 9207).
 
-Nothing here waits or listens. What a redirect holds is shown to nobody: its code is as good as a token to who has
+Nothing here waits or listens. Of a redirect only an error is shown, masked: its code is as good as a token to who has
 the verifier.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,9 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 from proxy.errors import CredentialError
 from proxy.keys import SigningKey, base64url
 from proxy.stores import Token
+from proxy.tokens._errortext import shown
 from proxy.tokens.requests import TokenRequests
-
-_CODE = re.compile(r"[a-z_]{1,40}")  # what an error code may look like to be shown
 
 
 def challenge(verifier: str) -> str:
@@ -82,6 +80,11 @@ class Authorization:
             query.append(("dpop_jkt", SigningKey.load(requests.login_key).thumbprint()))  # RFC 9449, section 10
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
+    def expects(self, query: str) -> bool:
+        """Whether a redirect with this query belongs to this login: it has its state, once."""
+        states = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == "state"]
+        return len(states) == 1 and compare_digest(states[0].encode("utf-8", "replace"), self.state.encode())
+
     def code(self, query: str) -> str:
         """Return the code that a redirect brings.
 
@@ -94,19 +97,24 @@ class Authorization:
         """
         pairs = parse_qsl(query, keep_blank_values=True)
         found = dict(pairs)
+        if not self.expects(query):
+            raise CredentialError("the redirect belongs to another login: its state differs")
         if len(found) < len(pairs):
             raise CredentialError("the redirect has a parameter twice")
-        if not compare_digest(found.get("state", "").encode(), self.state.encode()):
-            raise CredentialError("the redirect belongs to another login: its state differs")
         named = found.get("iss")
         if self.issuer and (named != self.issuer if named is not None else self.must_name_issuer):
             raise CredentialError("the redirect is another authorization server's: its iss differs from issuer")
         if "error" in found:
-            code = found["error"] if _CODE.fullmatch(found["error"]) else "an error of its own kind"
-            raise CredentialError(f"the authorization server refused: {code}")
+            raise CredentialError(f"the authorization server refused: {self._said(found)}")
         if not found.get("code"):
             raise CredentialError("the redirect has no code")
         return found["code"]
+
+    def _said(self, found: dict[str, str]) -> str:
+        """Return the error that a redirect reports, as it may be shown (RFC 6749, section 4.1.2.1)."""
+        error, description = found["error"] or "no error code", found.get("error_description", "")
+        said = f"{error} ({description})" if description else error
+        return shown(said, [self.state, self.verifier, found.get("code", "")])
 
     async def token(self, code: str) -> Token:
         """Trade a code for a token; otherwise as `TokenRequests.redeem`."""

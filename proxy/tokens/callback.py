@@ -1,20 +1,22 @@
 """Waits on this machine for the redirect of a login (RFC 8252, section 7.3).
 
-Only who is on this machine reaches it, and only under a name of it. Its pages are the same for everybody, whatever
-the redirect holds.
+Any web page can send requests here. So only a navigation whose query is expected ends the login; all other requests get
+an error response, and the login goes on. The pages are the same for everybody, whatever the redirect holds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 from proxy.errors import CredentialError
 from proxy.values import is_loopback
 
 HOST, PATH = "127.0.0.1", "/callback"
-PATIENCE = 10.0  # seconds for a request to come
+PATIENCE = 10.0  # seconds for a request's head
+CLOSING = 2.0  # seconds for the browser to read the last page
 LARGEST = 1 << 16  # bytes of a request's head
 
 _PAGE = """<!doctype html>
@@ -26,31 +28,16 @@ _FAILED = _PAGE.format(title="Not logged in", text="The terminal says why. You c
 _OTHER = _PAGE.format(title="Nothing here", text="This address waits for the end of a login.")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Redirect:
-    """A redirect that has come; the browser waits until `answer` is called.
-
-    Attributes:
-        query: of its URL.
-
-    """
-
-    query: str
-    _writer: asyncio.StreamWriter
-
-    async def answer(self, *, succeeded: bool) -> None:
-        """Tell the user how it ended."""
-        await _answer(
-            self._writer, HTTPStatus.OK if succeeded else HTTPStatus.BAD_REQUEST, _DONE if succeeded else _FAILED
-        )
-
-
 class Callback:
     """A listener for one redirect."""
 
     def __init__(self) -> None:
-        self._arrived: asyncio.Future[Redirect] = asyncio.get_running_loop().create_future()
-        self._clients: set[asyncio.StreamWriter] = set()
+        loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Future[str] = loop.create_future()
+        self._outcome: asyncio.Future[bool] = loop.create_future()
+        self._expects: Callable[[str], bool] = lambda query: False  # noqa: ARG005  # until `redirect` is called
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._waiting: set[asyncio.Task[None]] = set()  # those that have sent the redirect
         self._server: asyncio.Server
         self.port: int
 
@@ -72,42 +59,69 @@ class Callback:
         """
         made = cls()
         try:
-            made._server = await asyncio.start_server(made._serve, HOST, port, limit=LARGEST)
+            made._server = await asyncio.start_server(made._connected, HOST, port, limit=LARGEST)
         except OSError as failure:
             raise CredentialError(f"redirect_port {port} can't be had: {failure.strerror}") from None
         made.port = made._server.sockets[0].getsockname()[1]
         return made
 
-    async def redirect(self) -> Redirect:
-        """Wait for the redirect."""
+    async def redirect(self, expects: Callable[[str], bool]) -> str:
+        """Wait for the redirect, and return the query of its URL; the browser waits until `finish` is called.
+
+        Args:
+            expects: whether a query is that of the redirect.
+
+        """
+        self._expects = expects
         return await self._arrived
 
+    async def finish(self, *, succeeded: bool) -> None:
+        """Show the user how the login ended."""
+        self._outcome.set_result(succeeded)
+        await asyncio.wait(self._waiting, timeout=CLOSING)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer), name="callback")
+        self._clients[task] = writer
+        task.add_done_callback(self._clients.pop)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
-        try:
+        with suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
-            status, query = judge(head)
-            if status == HTTPStatus.OK and not self._arrived.done():
-                self._arrived.set_result(Redirect(query, writer))
-                return
-            await _answer(writer, HTTPStatus.NOT_FOUND if status == HTTPStatus.OK else status, _OTHER)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            writer.close()
-        self._clients.discard(writer)
+            await _answer(writer, *await self._response(head))
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def _response(self, head: bytes) -> tuple[HTTPStatus, str]:
+        status, query = judge(head)
+        if status != HTTPStatus.OK:
+            return status, "" if head.startswith(b"HEAD ") else _OTHER
+        if not self._arrived.done() and self._expects(query):
+            self._arrived.set_result(query)
+        # A browser may send the redirect twice, and show the page of either request.
+        if not self._arrived.done() or self._arrived.result() != query:
+            return HTTPStatus.NOT_FOUND, _OTHER
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        succeeded = await asyncio.shield(self._outcome)
+        return (HTTPStatus.OK, _DONE) if succeeded else (HTTPStatus.BAD_REQUEST, _FAILED)
 
     def close(self) -> None:
         """Listen no more; browsers keep connections open that they have no use for."""
         self._server.close()
-        for writer in self._clients:
+        for task, writer in self._clients.items():
             writer.close()
+            task.cancel()
 
 
 def judge(head: bytes) -> tuple[HTTPStatus, str]:
-    """Return how to answer a request with this head, and the query of a redirect."""
+    """Return how to answer a request with this head, and the query of what may be the redirect."""
     line, *fields = head.decode("latin-1").split("\r\n")
     words = line.split(" ")
-    hosts = [value.strip() for name, _, value in (field.partition(":") for field in fields) if name.lower() == "host"]
+    hosts = _values(fields, "host")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or len(hosts) != 1:
         return HTTPStatus.BAD_REQUEST, ""
     # A page of another machine whose name was made to mean this one (DNS rebinding) brings its own name.
@@ -116,7 +130,21 @@ def judge(head: bytes) -> tuple[HTTPStatus, str]:
     if words[0] != "GET":
         return HTTPStatus.METHOD_NOT_ALLOWED, ""
     path, _, query = words[1].partition("?")
-    return (HTTPStatus.OK, query) if path == PATH else (HTTPStatus.NOT_FOUND, "")
+    is_redirect = path == PATH and _may_navigate(_values(fields, "sec-fetch-mode"), _values(fields, "sec-fetch-site"))
+    return (HTTPStatus.OK, query) if is_redirect else (HTTPStatus.NOT_FOUND, "")
+
+
+def _values(fields: list[str], name: str) -> list[str]:
+    pairs = (field.partition(":") for field in fields)
+    return [value.strip().lower() for key, _, value in pairs if key.lower() == name]
+
+
+def _may_navigate(modes: list[str], sites: list[str]) -> bool:
+    """Whether a request may be a navigation; a subresource of a page, such as an image, never is the redirect.
+
+    Programs and old browsers send neither field.
+    """
+    return modes == ["navigate"] if modes else "cross-site" not in sites
 
 
 async def _answer(writer: asyncio.StreamWriter, status: HTTPStatus, page: str) -> None:
@@ -125,16 +153,12 @@ async def _answer(writer: asyncio.StreamWriter, status: HTTPStatus, page: str) -
         f"HTTP/1.1 {status.value} {status.phrase}",
         "Content-Type: text/html; charset=utf-8",
         f"Content-Length: {len(body)}",
+        *(["Allow: GET"] if status == HTTPStatus.METHOD_NOT_ALLOWED else []),
         "Cache-Control: no-store",
         "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
         "Referrer-Policy: no-referrer",
         "X-Content-Type-Options: nosniff",
         "Connection: close",
     ]
-    try:
-        writer.write("\r\n".join([*fields, "", ""]).encode() + body)
-        await writer.drain()
-    except OSError:
-        pass  # the browser has gone; the login goes on
-    finally:
-        writer.close()
+    writer.write("\r\n".join([*fields, "", ""]).encode() + body)
+    await writer.drain()

@@ -206,12 +206,54 @@ async def test_what_is_no_address_can_be_pasted_anew(
 
 
 TAMPERED: list[tuple[str, str, str]] = [
-    ("state=[^&]*", "state=other", "its state differs"),
     ("iss=[^&]*", "iss=https%3A%2F%2Fevil.test", "its iss differs"),
     ("&?iss=[^&]*", "", "its iss differs"),
     ("code=[^&]*", "code=s3cret", "refused: invalid_grant"),
     ("code=[^&]*", "error=access_denied", "the authorization server refused: access_denied"),
 ]
+
+
+OTHERS = [("state=[^&]*", "state=other"), ("state=[^&]*", ""), ("code=[^&]*&state=[^&]*", "error=access_denied")]
+
+
+@pytest.mark.parametrize(("part", "by"), OTHERS)
+@pytest.mark.parametrize("way", ["browser", "pasted"])
+async def test_a_redirect_of_another_login_does_not_end_it(
+    server: Authority, browsing: Browser, capsys: pytest.CaptureFixture[str], part: str, by: str, way: str
+) -> None:
+    async with logging_in(server, browsing) as task:
+        location = await browsing.sent_to()
+        other = re.sub(part, by, location)
+        assert other != location
+        if way == "browser":
+            status, page = await went(other)
+            assert (status, "Nothing here" in page) == (404, True)
+        else:
+            browsing.enter(other)
+            await settle()
+            assert "That address belongs to another login: its state differs." in capsys.readouterr().err
+        assert not task.done()
+        assert (await went(location))[0] == 200
+        assert (await task).access_token in server.access
+
+
+async def test_the_redirect_uri_to_register_is_said(
+    server: Authority, browsing: Browser, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with logging_in(server, browsing):
+        (uri,) = parse_qs(urlsplit(await browsing.address).query)["redirect_uri"]
+        said = capsys.readouterr().err
+        assert f"The redirect URI of this login: {uri}\n" in said
+        assert "To be registered with the authorization server: http://127.0.0.1/callback; the port is another" in said
+        assert "needs redirect_port" in said
+    port = int(uri.split(":")[2].split("/")[0])
+    opened = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(login, "open_browser", opened.set_result)
+    async with logging_in(server, browsing, redirect_port=port):
+        await opened
+        said = capsys.readouterr().err
+        assert f"The redirect URI of this login, to be registered with the authorization server: {uri}\n" in said
+        assert "needs redirect_port" not in said
 
 
 @pytest.mark.parametrize(("part", "by", "says"), TAMPERED)
@@ -277,7 +319,8 @@ def test_a_user_who_says_no_there_is_told_so(server: Authority, config: Config, 
     server.interval, server.user_says = 0.01, False
     found = run("login", "me", "--config", config(text(server, "device_code")))
     assert (found.code, found.out) == (1, "")
-    assert found.err.endswith("error: the token endpoint refused: access_denied\n")
+    said = "access_denied (The resource owner or authorization server denied the request)"
+    assert found.err.endswith(f"error: the token endpoint refused: {said}\n")
 
 
 # -- what can't be -----------------------------------------------------------------------------------------------

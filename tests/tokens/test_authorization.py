@@ -132,9 +132,11 @@ def test_a_redirect_brings_the_code() -> None:
         ({"state": "other", "code": CANARY}, "belongs to another login: its state differs"),
         ({"state": "", "code": CANARY}, "belongs to another login: its state differs"),
         ({"state": "ä", "error": "access_denied"}, "belongs to another login: its state differs"),
-        ({"error": "access_denied", "error_description": CANARY}, "refused: access_denied"),
-        ({"error": f"<b>{CANARY}"}, "refused: an error of its own kind"),
-        ({"error": ""}, "refused: an error of its own kind"),
+        ({"error": "access_denied", "error_description": ""}, r"refused: access_denied$"),
+        ({"error": "own_code", "error_description": "No\x1b[31m,\nno."}, r"refused: own_code \(No, no\.\)$"),
+        ({"error": "a", "error_description": CANARY, "code": CANARY}, r"refused: a \(\*\*\*\)$"),
+        ({"error": "a", "error_description": "x" * 400}, r"refused: a \(x{296}…$"),
+        ({"error": ""}, "refused: no error code"),
         ({"code": ""}, "has no code"),
         ({}, "has no code"),
     ],
@@ -168,7 +170,25 @@ def test_another_server_s_redirect_is_refused(iss: str | None, must: bool, good:
         authorization.code(query)
 
 
+def test_an_error_never_shows_what_is_secret() -> None:
+    authorization = made()
+    query = issued(authorization, error="a", error_description=f"{authorization.state} {authorization.verifier}")
+    with pytest.raises(CredentialError, match=r"refused: a \(\*\*\* \*\*\*\)$"):
+        authorization.code(query)
+
+
+def test_only_a_redirect_with_its_state_is_expected() -> None:
+    authorization = made()
+    state = authorization.state
+    for query in (f"state={state}", f"code=a&state={state}", f"error=b&state={state}&code"):
+        assert authorization.expects(query)
+    for query in ("", "code=a", "state=", f"state={state}x", f"state={state[:-1]}", f"State={state}", "state=%ff%00",
+                  f"state={state}&state={state}", f"state=x&state={state}", f"%73tate={state}x"):  # fmt: skip
+        assert not authorization.expects(query)
+
+
 @given(st.text())
 def test_whatever_comes_is_judged(query: str) -> None:
+    assert not made().expects(query)
     with pytest.raises(CredentialError):
         made().code(query)
