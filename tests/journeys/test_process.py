@@ -247,7 +247,8 @@ async def test_the_admin_listener_tells_those_who_may_know(run: Run, api: Api) -
     assert (await process.ask(page("/", f"Authorization: Bearer {token}"), port)).status == 200
     assert (await process.ask(page("/healthz", host="evil.example"), port)).status == 421
     assert (await process.ask(page("/metrics", "Origin: http://evil.example"), port)).status == 403
-    assert (await process.ask(page("/nothing"), port)).status == 404
+    assert (await process.ask(page("/nothing"), port)).status == 401
+    assert (await process.ask(page(f"/nothing?token={token}"), port)).status == 404
     assert (await process.ask(page("/healthz").replace(b"GET", b"POST", 1), port)).status == 405
     there = {"COUNTERSIGN_SERVER__ADMIN": f"127.0.0.1:{port}"}
     assert await (await run("health", env=there)).ends() == 0
