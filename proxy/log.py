@@ -245,9 +245,11 @@ class Log:
         """Have what libraries log come out here, masked, and only what is a warning at least.
 
         Below that they tell what they send and receive, and one that a stranger's credential has made talkative
-        would tell it to whoever listens. The same for exceptions that Python would print, in threads and finalizers.
+        would tell it to whoever listens. The same for warnings that Python would print, and for exceptions in threads
+        and finalizers.
         """
         logging.disable(logging.INFO)
+        logging.captureWarnings(True)
         handler = _Bridge(self)
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
         threading.excepthook = lambda of: self._unheard(of.exc_value)

@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -381,3 +382,14 @@ def test_a_defect_is_told_by_its_place_and_not_by_its_text() -> None:
     assert "RuntimeError" in lines.getvalue()
     assert "test_log.py" in lines.getvalue()
     assert "s3cret" not in lines.getvalue()
+
+
+def test_warnings_that_python_would_print_are_logged_and_masked(taken_over: io.StringIO) -> None:
+    logging.captureWarnings(False)  # pytest has taken back what the fixture did
+    Log(taken_over, "json").take_over_stdlib()
+    try:
+        warnings.showwarning(f"see https://x.test/?token={CANARY}", UserWarning, "x.py", 1, None, "")
+    finally:
+        logging.captureWarnings(False)
+    assert "py.warnings: x.py:1: UserWarning: see https://x.test/?***" in taken_over.getvalue()
+    assert CANARY not in taken_over.getvalue()

@@ -18,7 +18,7 @@ from proxy.errors import ConfigError, CountersignError
 from proxy.gateway.server import require_parser
 from proxy.layers import Table
 from proxy.life import to_the_end
-from proxy.lines import stderr
+from proxy.lines import never_wait, stderr
 from proxy.listeners import kind
 from proxy.log import Log
 
@@ -36,6 +36,7 @@ class DemoError(CountersignError):
 def command(api_only: bool, listen: str | None, admin: str | None, api_port: int) -> None:
     """Start an API that wants credentials, and the proxy that has them."""
     require_parser()
+    never_wait()
     run_loop(to_the_end(_api(listen) if api_only else _both(listen, admin, api_port)))
 
 

@@ -20,7 +20,7 @@ from proxy.config import Settings, load
 from proxy.errors import ConfigError
 from proxy.gateway.server import require_parser
 from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
-from proxy.lines import say, stderr
+from proxy.lines import never_wait, say, stderr
 from proxy.listeners import kind
 from proxy.log import Format, Level, Log
 from proxy.places import own
@@ -75,6 +75,7 @@ def command(
     def reread() -> Settings:
         return load(config, overrides, use_file=to is None)
 
+    never_wait()
     log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log, level=log_level)
     settings = reread()
     for text in exposures(settings, config, use_file=to is None):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proxy import lines
 from proxy.log import Log
 from proxy.workers.channel import Channel
 from proxy.workers.signals import SIGNALS
@@ -107,4 +108,5 @@ def _live(live: Callable[[], None], log: Log, strangers: Iterable[Closeable], he
     except BaseException as failure:  # noqa: BLE001  # nothing of it may reach the supervisor's frames
         log.defect(failure)
     finally:
+        lines.drain()
         os._exit(code)
