@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +42,50 @@ async def serve_until_signal(app: App, ready: Callable[[], None] = lambda: None)
         ready: called when signals are heeded, which is when others may be told that it serves.
 
     """
-    loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
     reload_wanted = asyncio.Event()
 
     def stop() -> None:
         (second if first.is_set() else first).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
-    ready()
-    reloading = asyncio.create_task(_reload_when(reload_wanted, app), name="reload")
-    await first.wait()
-    reloading.cancel()
-    app.log.info("stopping", in_progress=app.busy)
-    await app.end(second)
+    with handled({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload_wanted.set}):
+        ready()
+        reloading = asyncio.create_task(_reload_when(reload_wanted, app), name="reload")
+        await first.wait()
+        reloading.cancel()
+        app.log.info("stopping", in_progress=app.busy)
+        await app.end(second)
 
 
 async def _reload_when(wanted: asyncio.Event, app: App) -> None:
     while True:
         await wanted.wait()
         wanted.clear()
-        await app.reload()
+        try:
+            await app.reload()
+        except Exception as failure:  # noqa: BLE001  # whatever it is, it must not be the last reload
+            app.log.defect(failure)
+
+
+@contextmanager
+def handled(calls: Mapping[int, Callable[[], None]]) -> Iterator[None]:
+    """Have signals call functions in the running loop; after the block, with which the process ends, ignore them.
+
+    The loop's own handlers would go with the loop, and Python's with the interpreter. A signal would then kill a
+    process that ends well. One that is ignored stays ignored until the process is gone.
+    """
+    loop = asyncio.get_running_loop()
+    for number, call in calls.items():
+        signal.signal(number, partial(_call, loop, call))
+    try:
+        yield
+    finally:
+        for number in calls:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _call(loop: asyncio.AbstractEventLoop, call: Callable[[], None], number: int, frame: object) -> None:  # noqa: ARG001
+    loop.call_soon_threadsafe(call)
 
 
 def exposures(settings: Settings, config: Path | None, *, use_file: bool = True) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.app import App
 from proxy.config import load
-from proxy.life import serve_until_signal, warn_early
+from proxy.life import handled, serve_until_signal, warn_early
 from proxy.log import Log
 from tests.doubles import raw_server, read_head
 from tests.test_app import Reloading, get, settings
@@ -54,6 +54,39 @@ async def test_sighup_reloads() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     async with asyncio.timeout(5):
         await serving
+
+
+async def test_a_reload_that_fails_in_its_last_line_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Reloading(settings())
+    await case.app.start()
+
+    async def broken() -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case.app, "reload", broken)
+        serving = asyncio.create_task(serve_until_signal(case.app))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while "unexpected exception" not in case.lines.getvalue():
+                await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(5):
+        while "reloaded" not in case.lines.getvalue():
+            await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await serving
+
+
+async def test_signals_are_ignored_once_they_are_not_handled_any_more() -> None:
+    heard = asyncio.Event()
+    with handled({signal.SIGTERM: heard.set, signal.SIGHUP: heard.set}):
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await heard.wait()
+    assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 async def test_secrets_that_are_missing_are_told_at_start() -> None:

@@ -17,7 +17,7 @@ from proxy.config import Settings, load
 from proxy.errors import ConfigError, CountersignError
 from proxy.gateway.server import require_parser
 from proxy.layers import Table
-from proxy.life import to_the_end
+from proxy.life import handled, to_the_end
 from proxy.lines import never_wait, stderr
 from proxy.listeners import kind
 from proxy.log import Log
@@ -44,12 +44,11 @@ async def _api(listen: str | None) -> None:
     api = await _started(*_split(listen or "127.0.0.1:0"))
     click.echo(f"demo API: {api.url}", err=True)
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        await api.aclose()
+    with handled({signal.SIGTERM: ended.set, signal.SIGINT: ended.set}):
+        try:
+            await ended.wait()
+        finally:
+            await api.aclose()
 
 
 def _split(address: str) -> tuple[str, int]:

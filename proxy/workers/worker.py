@@ -15,7 +15,7 @@ from proxy.admin import Common, Problems, problems
 from proxy.app import App, Change
 from proxy.config import Settings
 from proxy.errors import ConfigError, CountersignError
-from proxy.life import warn_early
+from proxy.life import handled, warn_early
 from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.places import ADMIN, PROXY, Place
@@ -84,10 +84,12 @@ class Worker:
         """Serve until it is told to end, or until nobody is there any more who could tell it."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel.socket, self._hear)
-        loop.add_signal_handler(signal.SIGTERM, self._leave)
-        for number in (signal.SIGINT, signal.SIGHUP):
-            # A terminal sends these to all of its processes; what they mean is for the supervisor to say.
-            loop.add_signal_handler(number, lambda: None)
+        # A terminal sends SIGINT and SIGHUP to all of its processes; what they mean is for the supervisor to say.
+        with handled({signal.SIGTERM: self._leave, signal.SIGINT: _ignore, signal.SIGHUP: _ignore}):
+            await self._serve()
+        loop.remove_reader(self._channel.socket)
+
+    async def _serve(self) -> None:
         self._log.take_over_stdlib()
         try:
             await self._app.start(_own(self._assignment.listeners), shares=())
@@ -103,7 +105,6 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._app.end(self._at_once)
-        loop.remove_reader(self._channel.socket)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:  # Any: what it yields and is sent
         task = asyncio.create_task(work)
@@ -228,6 +229,10 @@ class Worker:
     async def problems(self) -> tuple[Problems | None, ...]:
         """As `proxy.admin.Workers.problems`."""
         return await self._ask("problems")
+
+
+def _ignore() -> None:
+    pass
 
 
 def _own(listeners: Mapping[Place, Listener]) -> dict[Place, Listener]:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,20 @@ async def test_a_second_signal_waits_for_nothing_not_even_for_a_thread(run: Run,
     second = time.monotonic()
     assert await process.ends() == 0
     assert time.monotonic() - second < 8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_signals_after_the_first_one_never_kill_it(run: Run, api: Api, tmp_path: Path, workers: int) -> None:
+    """Before the drain, in it, while the loop closes and while Python does: whenever they come, it ends well."""
+    pauses = [pause / 1000 for pause in range(0, 40, 4 * workers)]
+    for number, pause in enumerate(pauses):
+        process = await serve(run, api, tmp_path, f"workers = {workers}")
+        await process.port()
+        process.signal(signal.SIGINT if number % 2 else signal.SIGTERM)
+        await asyncio.sleep(pause)
+        while process.process.returncode is None:
+            with suppress(ProcessLookupError):
+                # Not by the subprocess module: it would wait for the process itself, and take its exit code.
+                os.kill(process.process.pid, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[number % 3])
+            await asyncio.sleep(0.002)
+        assert await process.ends() == 0
