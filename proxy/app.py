@@ -4,49 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from random import Random
 
 import httpx
 
 from proxy import places
+from proxy import reload as reloading
 from proxy.admin import Admin, Common, Facts, Problems, Workers, problems
 from proxy.clock import Clock
 from proxy.config import Settings
 from proxy.credentials import Scheme
-from proxy.errors import ConfigError, CountersignError, SecretError
+from proxy.errors import ConfigError, SecretError
 from proxy.gateway import Answer, Inbound, Story
 from proxy.gateway.connections import ConnectionSettings
 from proxy.gateway.guard import Guard
 from proxy.gateway.route import Route
 from proxy.gateway.server import Server
-from proxy.generation import Generation, Surroundings
-from proxy.listeners import Listener
+from proxy.generation import Generation, Surroundings, prepare
+from proxy.listeners import Factory, Listener
 from proxy.log import Log
 from proxy.metrics import Metrics
 from proxy.places import ADMIN, PROXY, Place
+from proxy.reload import Change
 from proxy.report import Report
-from proxy.stores import Setup, Store, open_store
-from proxy.transport.tls import forget as forget_contexts
+from proxy.stores import Store, open_store
 
 _CLOSING = 3.5  # seconds for closing what has been drained: a renewal has two of them
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A configuration that can be taken over; until then nothing shows of it.
-
-    Attributes:
-        store: a new one, or that which is in use.
-        setup: what that is made with.
-
-    """
-
-    generation: Generation
-    store: Store
-    setup: Setup
-    admin_token: str = field(repr=False)
 
 
 class App:
@@ -55,7 +41,7 @@ class App:
     Args:
         settings: the first configuration.
         log: what it says.
-        reread: reads the configuration again, for a reload.
+        reread: reads the configuration again, for a reload, in another thread.
         common: what it has in common with others that serve together with it.
         workers: they and this one; None if there are no others.
 
@@ -75,7 +61,7 @@ class App:
         self.log = log
         self.clock = clock or Clock()
         self._reread = reread
-        self._settings = settings
+        self._first = self._settings = settings
         self.metrics = Metrics(lambda: self.busy, lambda: self._now.expiries(), self._rests, self.clock.time)
         self._surroundings = Surroundings(
             self.clock,
@@ -90,7 +76,6 @@ class App:
         self._ending: set[asyncio.Task[None]] = set()
         self._common = common or Common(self.clock.time())
         self._workers = workers
-        self._admin_token = self._common.admin_token
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -102,10 +87,9 @@ class App:
 
         """
         settings = self._settings
-        self._setup = await settings.tokens.setup(self.log.warning)
-        self._store = open_store(self._setup)
-        self._now = Generation(settings, self._store, self._surroundings, await settings.outgoing())
-        self._server = Server(self._now.gateway, settings.server, self.clock, self._observe, self.log.warning)
+        setup = await settings.tokens.setup(self.log.warning)
+        generation = Generation(settings, open_store(setup), self._surroundings, await settings.outgoing())
+        self._server = Server(generation.gateway, settings.server, self.clock, self._observe, self.log.warning)
         self._facts = Facts(
             lambda: self._now.gateway.table.routes,
             self if self._workers is None else self._workers,
@@ -113,7 +97,9 @@ class App:
             self._common.started,
         )
         quiet = ConnectionSettings(connections=64)
-        self._admin_server = Server(self._admin(settings), quiet, self.clock, lambda _story: None, self.log.warning)
+        admin = self._admin(settings)
+        self._admin_server = Server(admin, quiet, self.clock, lambda _story: None, self.log.warning)
+        self._state = Change(generation, generation.store, setup, admin, self._common.admin_token)
 
     async def start(self, listeners: dict[Place, Listener] | None = None, shares: Iterable[int] = (0,)) -> None:
         """Listen and serve.
@@ -127,10 +113,12 @@ class App:
 
         """
         await self.open()
-        self._shares = frozenset(shares)
         try:
-            self._admin_token = await self._admin_token_of(self._settings)
-            await self._listen(places.bind(self._settings, self.log.warning) if listeners is None else listeners)
+            self._state = replace(self._state, admin_token=await self._admin_token_of(self._settings))
+            self._listeners = places.bind(self._settings, self.log.warning) if listeners is None else listeners
+            self._now.own.are(sock for listener in self._listeners.values() for sock in listener.sockets)
+            self._facts.listens = tuple(self.addresses)
+            await self.accept(shares)
         except BaseException:
             await self.aclose()
             raise
@@ -142,17 +130,18 @@ class App:
         except SecretError as failure:
             raise ConfigError(f"server.admin_token: {failure}") from None
 
-    async def _listen(self, opened: dict[Place, Listener]) -> None:
-        self._listeners |= opened
-        self._now.own.are(sock for listener in self._listeners.values() for sock in listener.sockets)
-        self._facts.listens = tuple(self.addresses)
-        await self.accept(self._shares)
-
     async def accept(self, shares: Iterable[int]) -> None:
-        """Accept the clients of these shares of the addresses, and of no others."""
+        """Accept the clients of these shares, and of no others."""
         self._shares = frozenset(shares)
         for (role, _), listener in self._listeners.items():
-            await listener.accept((self._server if role == PROXY else self._admin_server).protocol, self._shares)
+            await listener.accept(self._protocol(role), self._shares)
+
+    @property
+    def _now(self) -> Generation:
+        return self._state.generation
+
+    def _protocol(self, role: str) -> Factory:
+        return (self._server if role == PROXY else self._admin_server).protocol
 
     @property
     def addresses(self) -> list[str]:
@@ -161,7 +150,7 @@ class App:
 
     @property
     def busy(self) -> int:
-        """How many requests are under way."""
+        """The number of requests under way."""
         return self._server.connections.busy
 
     @property
@@ -177,7 +166,7 @@ class App:
     @property
     def store(self) -> Store:
         """Where tokens are kept now."""
-        return self._store
+        return self._state.store
 
     def scheme(self, name: str) -> Scheme | None:
         """As `Generation.scheme`."""
@@ -191,7 +180,7 @@ class App:
     # -- requests ------------------------------------------------------------------------------------
 
     async def answer(self, inbound: Inbound) -> Answer:
-        """Answer a request that did not come in by a listener, past the guard: for ``check --live``."""
+        """Answer a request of ``check --live``, past the guard."""
         return await self._now.gateway.call(inbound)
 
     def prepare(self, inbound: Inbound) -> tuple[Route, httpx.Request]:
@@ -205,48 +194,41 @@ class App:
 
     def _admin(self, settings: Settings) -> Admin:
         guard = Guard(allowed_hosts=settings.server.allowed_hosts)
-        return Admin(guard, lambda: self._admin_token, self._facts)
+        return Admin(guard, lambda: self._state.admin_token, self._facts)
 
     # -- what it tells of itself ---------------------------------------------------------------------
 
     def report(self) -> Report:
         """Return what is true of it now."""
-        return self._now.report(self.metrics.families(), len(self._server.connections), self._store.trouble() or "")
+        trouble = self._state.store.trouble() or ""
+        return self._now.report(self.metrics.families(), len(self._server.connections), trouble)
 
     def _rests(self) -> list[tuple[str, float]]:
         return [(name, standing.resting_until or 0.0) for name, standing in self._now.standings().items()]
 
     async def reports(self) -> list[Report]:
-        """As `Workers.reports`, of one that has no others."""
+        """As `Workers.reports`."""
         return [self.report()]
 
     async def problems(self) -> list[Problems]:
-        """As `Workers.problems`, of one that has no others."""
+        """As `Workers.problems`."""
         return [await problems(self.routes)]
 
     # -- reload --------------------------------------------------------------------------------------
 
     async def reload(self) -> None:
-        """Take over the configuration as it is now; a broken one leaves the old one serving."""
+        """Take over the configuration as it is now; if that fails, the old one goes on."""
         if self._reread is None:
             return
-        opened: dict[Place, Listener] = {}
+        old = self._settings
         try:
-            settings = self._reread()
-            opened = places.bind(settings, self.log.warning, self._listeners)
-            change = await self.stage(settings)
-        except Exception as failure:  # noqa: BLE001  # whatever it was: who serves goes on, and heeds the next signal
-            for listener in opened.values():
-                listener.close()
-            told = str(failure) if isinstance(failure, CountersignError) else f"failed with {type(failure).__name__}"
-            if not isinstance(failure, CountersignError):
-                self.log.defect(failure)
-            self.tell_of_reload(f"failed: {told}")
-            self.log.error(f"reload failed, the old configuration goes on: {told}")  # noqa: G004  # takes texts
+            async with asyncio.timeout(reloading.PATIENCE):
+                settings = await reloading.beside(self._reread)
+                await self.take_over(await self.stage(settings))
+        except Exception as failure:  # noqa: BLE001  # whatever it is: the process serves on, and can reload again
+            self.tell_of_reload(reloading.failed(self.log, reloading.explained(failure, self.log)))
         else:
-            await self.take_over(change, opened)
-            self.tell_of_reload("done")
-            self.log.info("reloaded", routes=len(self.routes))
+            self.tell_of_reload(reloading.done(self.log, self._first, old, settings))
 
     async def stage(self, settings: Settings) -> Change:
         """Make ready what `take_over` takes.
@@ -255,54 +237,71 @@ class App:
             CountersignError: the store, a certificate or the admin listener's token can't be had.
 
         """
-        async with AsyncExitStack() as undo:
-            settings.withhold()  # a worker's settings were read by another process
-            store, setup = self._store, await settings.tokens.setup(self.log.warning)
-            if setup != self._setup:
-                store = open_store(setup)
-                undo.push_async_callback(store.aclose)
-            forget_contexts()  # a certificate may have been renewed under the same name
-            generation = Generation(settings, store, self._surroundings, await settings.outgoing())
-            undo.push_async_callback(generation.aclose)
-            admin_token = await self._admin_token_of(settings)
-            undo.pop_all()
-        return Change(generation, store, setup, admin_token)
+        with settings.environment.staged():
+            await reloading.beside(partial(prepare, settings))
+            setup, token = await settings.tokens.setup(self.log.warning), await self._admin_token_of(settings)
+            store = self._state.store if setup == self._state.setup else open_store(setup)
+            try:
+                generation = Generation(settings, store, self._surroundings, await settings.outgoing())
+            except BaseException:
+                if store is not self._state.store:
+                    await store.aclose()
+                raise
+        return Change(generation, store, setup, self._admin(settings), token)
 
-    async def take_over(self, change: Change, opened: dict[Place, Listener]) -> None:
-        """Go on with another configuration, and with the addresses that it has `opened`; the old one ends later."""
-        old, old_store = self._now, self._store
-        settings = change.generation.settings
-        self._now, self._settings = change.generation, settings
-        self._store, self._setup = change.store, change.setup
-        self._admin_token = change.admin_token
-        for place in self._listeners.keys() - set(places.wanted(settings, self._listeners | opened)):
-            self._listeners.pop(place).close()
+    async def take_over(self, change: Change, bound: dict[Place, Listener] | None = None) -> None:
+        """Go on with another configuration; the old one ends later. If that fails, everything is as it was.
+
+        Args:
+            change: closed if it can't be taken over.
+            bound: its new addresses if they have been bound already; likewise.
+
+        """
+        before, opened = self._state, bound or {}
+        try:
+            settings = change.generation.settings
+            if bound is None:
+                bind = partial(places.bind, settings, self.log.warning, tuple(self._listeners))
+                opened = await reloading.beside(bind, late=partial(places.close, defect=self.log.defect))
+            known = self._listeners | opened
+            # The admin listener may be missing: a default address that is taken is no reason to fail.
+            listeners = {place: known[place] for place in places.wanted(settings, known) if place in known}
+            change.generation.own.are(sock for listener in listeners.values() for sock in listener.sockets)
+            for (role, _), listener in opened.items():
+                await listener.prepare(self._protocol(role), self._shares)
+            self._swap(change)
+            for listener in opened.values():
+                await listener.serve()
+        except BaseException:
+            self._swap(before)
+            places.close(opened, self.log.defect)
+            await self.give_up(change)
+            raise
+        gone = {place: self._listeners[place] for place in self._listeners.keys() - listeners.keys()}
+        self._listeners = listeners
+        self._facts.listens = tuple(self.addresses)
+        self._end_later(before, kept=change.store)
+        places.close(gone, self.log.defect)
+
+    def _swap(self, change: Change) -> None:
+        """Let a configuration take effect: all of it at once, by assignments that can't fail."""
+        self._state, self._settings = change, change.generation.settings
         self._server.forward = change.generation.gateway
-        await self._listen(opened)
-        self._server.connections.settings = settings.server
-        self._admin_server.forward = self._admin(settings)
-        self._end_later(old, old_store if old_store is not change.store else None)
+        self._server.connections.settings = self._settings.server
+        self._admin_server.forward = change.admin
+        self._settings.environment.adopt()
 
     async def give_up(self, change: Change) -> None:
-        """Forget what will not be taken over."""
-        await change.generation.aclose()
-        if change.store is not self._store:
-            await change.store.aclose()
+        """Close what will not be taken over."""
+        await change.close(self.log.defect, kept=self._state.store)
 
     def tell_of_reload(self, outcome: str) -> None:
         """Show on the status page what came of a reload."""
         self._facts.reloaded = outcome
 
-    def _end_later(self, old: Generation, store: Store | None) -> None:
-        async def end() -> None:
-            await self._server.connections.settled()
-            await old.settle()
-            await old.aclose()
-            if store is not None:
-                await store.aclose()
-
-        task = asyncio.create_task(end(), name="end of an old configuration")
-        self._ending.add(task)
+    def _end_later(self, old: Change, kept: Store) -> None:
+        ending = old.end(self._server.connections.settled, self.log.defect, kept=kept)
+        self._ending.add(task := asyncio.create_task(ending, name="end of an old configuration"))
         task.add_done_callback(self._ending.discard)
 
     # -- death ---------------------------------------------------------------------------------------
@@ -334,17 +333,16 @@ class App:
 
     def shut(self, *roles: str) -> None:
         """Accept nobody any more who comes in these roles."""
-        for (role, _), listener in self._listeners.items():
-            if role in roles:
-                listener.close()
+        shut = {place: listener for place, listener in self._listeners.items() if place[0] in roles}
+        places.close(shut, self.log.defect)
 
     async def aclose(self) -> None:
         """End."""
         self.shut(PROXY, ADMIN)
         self._server.connections.close()
         self._admin_server.connections.close()
+        await asyncio.sleep(0)  # a task that has not begun would not close what it has to
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
-        await self._now.aclose()
-        await self._store.aclose()
+        await self._state.close(self.log.defect)

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from proxy import consistency, environment, proxy_choice
 from proxy.credentials import Credential, CredentialTable, LoadKey
-from proxy.environment import PREFIX
+from proxy.environment import PREFIX, Environment
 from proxy.errors import ConfigError
 from proxy.gateway.body import LimitSettings
 from proxy.gateway.connections import ConnectionSettings
@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     credentials: dict[str, CredentialTable] = {}
     _file: Path | None = PrivateAttr(default=None)
     _sources: tuple[str, ...] = PrivateAttr(default=())
+    _environment: Environment = PrivateAttr(default_factory=environment.current)
 
     @property
     def file(self) -> Path | None:
@@ -180,9 +181,15 @@ class Settings(BaseSettings):
         for path, credential in self._used():
             yield from (((*path, key), load) for key, load in credential.signing_keys())
 
-    def withhold(self) -> None:
+    @property
+    def environment(self) -> Environment:
+        """The environment that it was read with; to be adopted with it."""
+        return self._environment
+
+    def _withhold(self) -> None:
         """Keep the proxy's own secrets from the programs that it starts; a credential's may be meant for them."""
-        environment.withhold(name for _, source in self._own_secrets() for name in source.variables)
+        names = (name for _, source in self._own_secrets() for name in source.variables)
+        self._environment.withheld = frozenset(names)
 
     def certificates(self) -> Iterator[tuple[KeyPath, TlsSettings]]:
         """Key path and settings of every ``tls``: of routes, and of credentials that have one."""
@@ -220,7 +227,14 @@ def _over(general: T, own: T) -> T:
 
 
 def load(path: Path | None = None, overrides: Table | None = None, *, use_file: bool = True) -> Settings:
-    """Read the configuration.
+    """As `read`; what is read holds for the process from now on."""
+    settings = read(path, overrides, use_file=use_file)
+    settings.environment.adopt()
+    return settings
+
+
+def read(path: Path | None = None, overrides: Table | None = None, *, use_file: bool = True) -> Settings:
+    """Read the configuration, and change nothing by it.
 
     Args:
         path: the file; None for the one that `layers.find` finds.
@@ -231,14 +245,19 @@ def load(path: Path | None = None, overrides: Table | None = None, *, use_file: 
         ConfigError: with every mistake.
 
     """
-    layers = gather(path, overrides or {}, use_file=use_file)
+    with Environment().staged():
+        return _read(path, overrides or {}, use_file=use_file)
+
+
+def _read(path: Path | None, overrides: Table, *, use_file: bool) -> Settings:
+    layers = gather(path, overrides, use_file=use_file)
     mistakes = _strangers(layers)
     table: Table = {"tokens": {}} | merged(layers, is_secret_table)  # its default may be a mistake
     settings, found = _validated(table)
     mistakes |= {*found, *consistency.references(table), *_inconsistent(settings, found, table, layers)}
     if mistakes:
         raise ConfigError("\n".join(_located(mistake, layers) for mistake in sorted(mistakes)))
-    settings.withhold()
+    settings._withhold()
     settings._file, settings._sources = layers[0].file, tuple(sources(layers))
     return settings
 

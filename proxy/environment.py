@@ -1,27 +1,63 @@
 """The environment as the configuration sees it: the process's own, and below it the ``.env`` file.
 
 Nothing is ever written into ``os.environ``: what a ``.env`` file says is for us, not for the programs that
-we start. Nor is what is the proxy's own in the environment.
+we start. Nor is what is the proxy's own in the environment. Each reading of the configuration has an `Environment`
+of its own, so that one that is not adopted changes nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections import ChainMap
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 PREFIX = "COUNTERSIGN_"
 
-variables: ChainMap[str, str] = ChainMap(os.environ, {})
-_withheld: set[str] = set()
+
+@dataclass(eq=False)
+class Environment:
+    """What one reading of the configuration has found beside the process's own environment.
+
+    Attributes:
+        dotenv: the variables of the ``.env`` file.
+        withheld: names of variables that the programs that we start do not get.
+
+    """
+
+    dotenv: dict[str, str] = field(default_factory=dict, repr=False)
+    withheld: frozenset[str] = frozenset()
+
+    @contextmanager
+    def staged(self) -> Iterator[None]:
+        """Make this the `current` one in the block, and in tasks and threads that copy its context."""
+        token = _staged.set(self)
+        try:
+            yield
+        finally:
+            _staged.reset(token)
+
+    def adopt(self) -> None:
+        """Make this the `current` one wherever no other one is staged."""
+        _adopted[0] = self
 
 
-def withhold(names: Iterable[str]) -> None:
-    """Keep variables from the programs that we start from now on."""
-    _withheld.update(names)
+_adopted = [Environment()]
+_staged: ContextVar[Environment | None] = ContextVar("environment", default=None)
+
+
+def current() -> Environment:
+    """Return the environment that is staged here, or else the adopted one."""
+    return _staged.get() or _adopted[0]
+
+
+def get(name: str) -> str | None:
+    """Return a variable's value, None if it is not set."""
+    return os.environ.get(name, current().dotenv.get(name))
 
 
 def for_programs() -> dict[str, str]:
@@ -29,15 +65,15 @@ def for_programs() -> dict[str, str]:
 
     Any other process of the user can read it, and what it passes it on to.
     """
+    withheld = current().withheld
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(PREFIX) and name not in _withheld
+        if not name.upper().startswith(PREFIX) and name not in withheld
     }
 
 
 def read_dotenv(path: Path = Path(".env")) -> None:
     """Take over what `path` says, in place of what an earlier call took; a missing file says nothing."""
     found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
-    variables.maps[1].clear()
-    variables.maps[1].update({name: value for name, value in found.items() if value is not None})
+    current().dotenv = {name: value for name, value in found.items() if value is not None}

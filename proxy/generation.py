@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -39,7 +39,7 @@ from proxy.transport.origin import socket_of
 from proxy.transport.outgoing import DIRECT, ProxyRules
 from proxy.transport.own import OwnAddresses
 from proxy.transport.stock import StockTransport
-from proxy.transport.tls import context
+from proxy.transport.tls import TlsSettings, bound, context
 from proxy.transport.upgrades import UpgradeTransport
 
 
@@ -63,20 +63,43 @@ class Surroundings:
     debug: Callable[[str], None] = lambda text: None  # noqa: ARG005
 
 
+def prepare(settings: Settings) -> None:
+    """Read the certificates and import the modules that a `Generation` of these settings needs; in any thread.
+
+    Raises:
+        ConfigError: a file is missing or no certificate.
+
+    """
+    with settings.environment.staged():
+        for route in settings.routes.values():
+            if route.upstream.scheme == "https":
+                context(route.tls)
+                if route.http2 and route.tls != TlsSettings():
+                    context(route.tls, "h2")
+            if isinstance(route.credential, Credential):
+                route.credential.prepare()
+        for credential in settings.credentials.values():
+            credential.prepare()
+
+
 class Generation:
     """What one configuration is made into. A reload makes another, and this one ends with its last request.
 
     Attributes:
         gateway: what answers requests.
         own: where the process listens, so that no upstream leads back to it.
+        store: where its tokens are kept.
 
     """
 
     def __init__(self, settings: Settings, store: Store, surroundings: Surroundings, outgoing: Outgoing) -> None:
         self.settings = settings
+        self.store = store
         self._outgoing = outgoing
         self._clock = surroundings.clock
         self._random = surroundings.random
+        self._defect = surroundings.defect
+        self._context = bound()
         self._foreign: dict[ProxyRules, AnywhereTransport] = {}  # for what is not a route's own upstream
         self._tokens = Tokens(
             store,
@@ -130,7 +153,7 @@ class Generation:
 
     def _anywhere(self, rules: ProxyRules) -> AnywhereTransport:
         if rules not in self._foreign:
-            self._foreign[rules] = AnywhereTransport(context, rules, connect=CONNECT, read=TIMEOUT)
+            self._foreign[rules] = AnywhereTransport(self._context, rules, connect=CONNECT, read=TIMEOUT)
         return self._foreign[rules]
 
     def _transport(
@@ -141,7 +164,7 @@ class Generation:
         http11 = partial(
             HTTP11Transport,
             settings.upstream,
-            ssl_context=None if is_plain else context(settings.tls),
+            ssl_context=None if is_plain else self._context(settings.tls),
             uds=socket_of(settings.upstream),
             proxy=proxy,
             connect_timeout=connect,
@@ -152,7 +175,9 @@ class Generation:
             return UpgradeTransport(http11(), http11(tunnel=True))
         if not settings.http2:
             return http11()
-        tls = partial(context, settings.tls, "h2")
+        tls = partial(self._context, settings.tls, "h2")
+        if settings.tls != TlsSettings():
+            tls()  # not when it is first needed: its files may be others by then
 
         def http2() -> StockTransport:
             return StockTransport(tls, connect=connect, read=read, proxy=proxy, http2=True, own=self.own)
@@ -213,14 +238,20 @@ class Generation:
         await asyncio.gather(*(source.settle() for source in self._tokens.sources))
 
     async def aclose(self) -> None:
-        """Close what it holds."""
+        """Close what it holds; what can't be closed is logged, and keeps nothing else open."""
         self._unwatch()
         await self.gateway.aclose()
-        await asyncio.gather(*(source.aclose() for source in self._tokens.sources))
+        await asyncio.gather(*(self._closed(source.aclose()) for source in self._tokens.sources))
         for _, scheme in self._built:
-            await scheme.aclose()
+            await self._closed(scheme.aclose())
         for transport in self._foreign.values():
-            await transport.aclose()
+            await self._closed(transport.aclose())
+
+    async def _closed(self, closing: Awaitable[None]) -> None:
+        try:
+            await closing
+        except Exception as failure:  # noqa: BLE001  # of a store, or of third-party code
+            self._defect(failure)
 
 
 def _pause_name(route: Route) -> str:

@@ -95,11 +95,10 @@ def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_f
     _read_dotenv()
     file = path or find()
     layers = [_file(file)] if use_file and (need_file or file is not None) else []
-    process, dotenv = environment.variables.maps[0], environment.variables.maps[1]
     for name, label, variables in (
         (str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files()),
-        (DOTENV, ".env: variable ", dotenv),
-        ("environment", "environment variable ", process),
+        (DOTENV, ".env: variable ", environment.current().dotenv),
+        ("environment", "environment variable ", os.environ),
     ):
         layers.append(_flat(name, label, variables, merged(layers)))
     return [*layers, Layer("command line", overrides)]
@@ -128,7 +127,7 @@ def _over(below: Table, above: Table, is_whole: Callable[[object], bool]) -> Tab
 
 def find() -> Path | None:
     """Return the configuration file that is used when none is named."""
-    named = environment.variables.get("COUNTERSIGN_CONFIG")
+    named = environment.get("COUNTERSIGN_CONFIG")
     if named:
         return Path(named)
     return next((Path(place) for place in _candidates() if os.path.isfile(place)), None)  # noqa: PTH113  # never raises

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from proxy import runfile
 from proxy.config import Settings
-from proxy.errors import CountersignError
 from proxy.listeners import Listener, ListenError, kind
 
 PROXY, ADMIN = "proxy", "admin"
@@ -56,7 +55,7 @@ def bind(
         for place in wanted(settings, bound):
             if place not in bound:
                 opened |= _bound(place, settings, warn, shares)
-    except CountersignError:
+    except BaseException:
         for listener in opened.values():
             listener.close()
         raise
@@ -94,6 +93,15 @@ def _named(place: Place, settings: Settings, failure: ListenError) -> ListenErro
         key = next(f"routes.{name}.listen" for name, route in settings.routes.items() if route.listen == address)
     hint = f" ({_HINTS[key]})" if key in _HINTS else ""
     return ListenError(f"{key}: {failure}{hint}")
+
+
+def close(listeners: Mapping[Place, Listener], defect: Callable[[Exception], object]) -> None:
+    """Close all of them; `defect` gets what keeps one from being closed."""
+    for listener in listeners.values():
+        try:
+            listener.close()
+        except Exception as failure:  # noqa: BLE001  # whatever it is, the others are closed
+            defect(failure)
 
 
 def shown(listeners: dict[Place, Listener]) -> list[str]:

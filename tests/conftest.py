@@ -29,8 +29,7 @@ hypothesis.settings.load_profile("countersign")
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configuration, token or variable of the machine reaches a test."""
-    environment.variables.maps[1].clear()  # what an earlier test's .env said
-    environment._withheld.clear()
+    environment.Environment().adopt()  # not what an earlier test's .env said
     hints.use(None)
     for name in list(os.environ):
         if name.startswith("COUNTERSIGN_"):

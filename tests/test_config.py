@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from proxy import environment, layers, plugins
 from proxy.config import load
 from proxy.errors import ConfigError
-from proxy.transport.tls import context
 
 CANARY = "c4n4ry-s3cr3t"
 BASE = '[routes.a]\nupstream = "https://api.example.com"\n'
@@ -26,13 +25,6 @@ NO_CREDENTIAL = (
 )
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def _no_dotenv() -> Iterator[None]:
-    """What one test's ``.env`` says is not for the next one."""
-    yield
-    environment.variables.maps[1].clear()
 
 
 @pytest.fixture
@@ -640,7 +632,6 @@ def test_files_that_are_no_certificates(told: Told, tmp_path: Path) -> None:
     assert told(f'{BASE}tls = {{ cert = "{"x" * 300}" }}') == [
         "routes.a.tls.cert: there is no such file; right would be a PEM file"
     ]
-    context.cache_clear()
 
 
 def test_absurd_numbers_and_depths_are_mistakes(told: Told) -> None:

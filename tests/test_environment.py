@@ -1,20 +1,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy import environment
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    before = dict(environment.variables.maps[1])
-    yield
-    environment.variables.maps[1].clear()
-    environment.variables.maps[1].update(before)
+from proxy.environment import Environment
 
 
 @pytest.fixture
@@ -26,7 +18,7 @@ def test_what_the_file_says_stands_below_the_environment(dotenv: Path, monkeypat
     monkeypatch.setenv("OF_BOTH", "process")
     dotenv.write_text("OF_BOTH=file\nOF_FILE='quoted # text'\nexport EXPORTED=x # comment\nEMPTY=\nNO_VALUE\n")
     environment.read_dotenv(dotenv)
-    found = {name: environment.variables.get(name) for name in ("OF_BOTH", "OF_FILE", "EXPORTED", "EMPTY", "NO_VALUE")}
+    found = {name: environment.get(name) for name in ("OF_BOTH", "OF_FILE", "EXPORTED", "EMPTY", "NO_VALUE")}
     assert found == {"OF_BOTH": "process", "OF_FILE": "quoted # text", "EXPORTED": "x", "EMPTY": "", "NO_VALUE": None}
 
 
@@ -45,7 +37,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(dotenv: Path) -> None:
 def test_a_dollar_is_a_dollar(dotenv: Path) -> None:
     dotenv.write_text("OF_FILE=a${HOME}$b\n")
     environment.read_dotenv(dotenv)
-    assert environment.variables["OF_FILE"] == "a${HOME}$b"
+    assert environment.get("OF_FILE") == "a${HOME}$b"
 
 
 def test_reading_again_forgets_what_was_read(dotenv: Path) -> None:
@@ -53,7 +45,7 @@ def test_reading_again_forgets_what_was_read(dotenv: Path) -> None:
     environment.read_dotenv(dotenv)
     dotenv.write_text("TWO=2\n")
     environment.read_dotenv(dotenv)
-    assert ("ONE" in environment.variables, environment.variables["TWO"]) == (False, "2")
+    assert (environment.get("ONE"), environment.get("TWO")) == (None, "2")
 
 
 def test_without_a_file_nothing_is_said(dotenv: Path) -> None:
@@ -61,20 +53,40 @@ def test_without_a_file_nothing_is_said(dotenv: Path) -> None:
     environment.read_dotenv(dotenv)
     dotenv.unlink()
     environment.read_dotenv()
-    assert "ONE" not in environment.variables
+    assert environment.get("ONE") is None
 
 
 def test_by_default_it_is_the_one_in_the_working_directory(dotenv: Path) -> None:
     dotenv.write_text("ONE=1\n")
     environment.read_dotenv()
-    assert environment.variables["ONE"] == "1"
+    assert environment.get("ONE") == "1"
 
 
 def test_programs_do_not_see_what_is_for_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COUNTERSIGN_STORE_KEY", "countersign_server__listen", "LET_IN", "AWS_PROFILE"):
         monkeypatch.setenv(name, "x")
-    environment.withhold(["LET_IN", "NOT_SET"])
+    Environment(withheld=frozenset({"LET_IN", "NOT_SET"})).adopt()
     seen = environment.for_programs()
     assert seen["AWS_PROFILE"] == "x"
     assert not {"COUNTERSIGN_STORE_KEY", "countersign_server__listen", "LET_IN"} & seen.keys()
-    assert environment.variables["LET_IN"] == "x"
+    assert environment.get("LET_IN") == "x"
+
+
+def test_what_is_staged_holds_in_its_block_and_what_is_adopted_elsewhere(
+    dotenv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LET_IN", "x")
+    adopted = Environment({"NAME": "old"})
+    adopted.adopt()
+    staged = Environment(withheld=frozenset({"LET_IN"}))
+    with staged.staged():
+        dotenv.write_text("NAME=new\n")
+        environment.read_dotenv()
+        assert (environment.get("NAME"), "LET_IN" in environment.for_programs()) == ("new", False)
+    assert (environment.get("NAME"), "LET_IN" in environment.for_programs()) == ("old", True)
+    staged.adopt()
+    assert (environment.get("NAME"), "LET_IN" in environment.for_programs()) == ("new", False)
+
+
+def test_its_values_are_not_shown() -> None:
+    assert "c4n4ry" not in repr(Environment({"NAME": "c4n4ry"}))

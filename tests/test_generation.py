@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import trustme
 
-from proxy.config import load
+from proxy.config import load, read
 from proxy.credentials import Scheme
+from proxy.environment import Environment
 from proxy.errors import ConfigError
 from proxy.gateway.gates import ROUTE, Refusal, scope_of
-from proxy.generation import Generation, Surroundings
+from proxy.generation import Generation, Surroundings, prepare
+from proxy.reload import beside
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from tests.doubles import FakeClock
 
+SURROUNDINGS = Surroundings(
+    FakeClock(), Random(1), lambda credential, outcome: None, lambda text: None, lambda failure: None
+)
+ROUTES = {name: {"prefix": f"/{name}", "upstream": "https://api.test"} for name in ("a", "b")}
+
 
 async def generation(table: dict[str, Any], store: Store | None = None) -> Generation:
-    surroundings = Surroundings(
-        FakeClock(), Random(1), lambda credential, outcome: None, lambda text: None, lambda failure: None
-    )
     settings = load(overrides={"tokens": {"store": "memory"}, **table}, use_file=False)
-    return Generation(settings, store or MemoryStore(), surroundings, await settings.outgoing())
+    return Generation(settings, store or MemoryStore(), SURROUNDINGS, await settings.outgoing())
 
 
 async def test_routes_that_name_the_same_credential_share_it() -> None:
@@ -70,6 +78,47 @@ async def test_global_keys_hold_where_the_route_has_none_of_its_own() -> None:
 async def test_a_missing_certificate_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match=r"tls\.ca"):
         await generation({"routes": {"a": {"upstream": "https://api.test", "tls": {"ca": "/nowhere.pem"}}}})
+
+
+async def test_what_takes_long_can_be_prepared_before(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    key = {"type": "jwt", "key": "x" * 32}
+    route = {"upstream": "https://a.test", "http2": True, "tls": {"ca": str(tmp_path / "ca.pem")}}
+    table = {"routes": {"a": {**route, "credential": key, "prefix": "/a"}, "b": {**route, "credential": "named"}}}
+    settings = read(overrides={"tokens": {"store": "memory"}, "credentials": {"named": key}, **table}, use_file=False)
+    await beside(partial(prepare, settings))
+    (tmp_path / "ca.pem").write_text("broken")
+    with settings.environment.staged():
+        made = Generation(settings, MemoryStore(), SURROUNDINGS, await settings.outgoing())
+    await made.aclose()
+    (tmp_path / "ca.pem").unlink()
+    with Environment().staged(), pytest.raises(ConfigError, match=r"ca\.pem"):
+        Generation(settings, MemoryStore(), SURROUNDINGS, await settings.outgoing())
+
+
+async def test_what_can_t_be_closed_keeps_nothing_else_open() -> None:
+    class Broken(Scheme):
+        closed = 0
+
+        async def aclose(self) -> None:
+            Broken.closed += 1
+            raise RuntimeError
+
+    defects: list[Exception] = []
+    settings = read(overrides={"tokens": {"store": "memory"}, "routes": ROUTES}, use_file=False)
+    made = Generation(settings, MemoryStore(), replace(SURROUNDINGS, defect=defects.append), await settings.outgoing())
+    made._built[:] = [("one", Broken()), ("two", Broken())]
+    closed: list[None] = []
+
+    async def close() -> None:
+        closed.append(None)
+        raise RuntimeError
+
+    for route in made.gateway.table.routes:
+        route.aclose = close  # type: ignore[method-assign]  # for this test
+    await made.aclose()
+    assert (Broken.closed, len(closed), len(defects)) == (2, 2, 4)
 
 
 async def test_an_inline_credential_tells_its_expiry_and_is_closed_once_like_any_other() -> None:

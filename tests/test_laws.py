@@ -41,6 +41,7 @@ LAYERS = (
     ("proxy.consistency", "proxy.proxy_choice"),
     ("proxy.admin", "proxy.config"),
     ("proxy.generation", "proxy.places"),
+    ("proxy.reload",),
     ("proxy.app",),
     ("proxy.life",),
     ("proxy.workers",),

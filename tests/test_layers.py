@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ import pytest
 from proxy import environment, layers
 from proxy.errors import ConfigError
 from proxy.layers import Layer, find, gather, merged, read, sources
-
-
-@pytest.fixture(autouse=True)
-def _no_dotenv() -> Iterator[None]:
-    yield
-    environment.variables.maps[1].clear()
 
 
 def from_environment(monkeypatch: pytest.MonkeyPatch, below: str = "", **variables: str) -> Layer:

@@ -16,7 +16,7 @@ from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import config_option, in_colour, told
 from proxy.cli._flags import settings_of_addresses, settings_of_flags
-from proxy.config import Settings, load
+from proxy.config import Settings, load, read
 from proxy.errors import ConfigError
 from proxy.gateway.server import require_parser
 from proxy.life import exposures, serve_until_signal, to_the_end, warn_early
@@ -73,11 +73,11 @@ def command(
         raise ConfigError("--bearer, --basic, --header and --query belong to --to; right would be --to URL, too")
 
     def reread() -> Settings:
-        return load(config, overrides, use_file=to is None)
+        return read(config, overrides, use_file=to is None)
 
     never_wait()
     log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log, level=log_level)
-    settings = reread()
+    settings = load(config, overrides, use_file=to is None)
     for text in exposures(settings, config, use_file=to is None):
         log.warning(text)
     if settings.server.workers == 1:

@@ -145,6 +145,9 @@ class Credential(Model, ABC):
     def build(self, context: Context) -> Scheme:
         """Return the scheme that this configures."""
 
+    def prepare(self) -> None:  # most need nothing
+        """Import what building this needs and takes long; called in any thread."""
+
     def secrets(self) -> Iterator[tuple[SecretKey, Source]]:
         """Key and source of every secret."""
         for key in type(self).model_fields:

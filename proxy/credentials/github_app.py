@@ -45,6 +45,10 @@ class GithubApp(ProxySettings, Renewable):
         check_url("api_url", self.api_url, insecure=self.insecure)
         return self
 
+    def prepare(self) -> None:
+        """As `Credential.prepare`."""
+        keys.prepare()
+
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return GithubAppScheme(self, context)

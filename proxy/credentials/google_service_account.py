@@ -68,6 +68,10 @@ class GoogleServiceAccount(ProxySettings, Renewable):
         """As `Credential.secrets`."""
         yield "key_file", self.source
 
+    def prepare(self) -> None:
+        """As `Credential.prepare`."""
+        keys.prepare()
+
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return GoogleScheme(self, context)

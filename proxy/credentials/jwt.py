@@ -47,6 +47,10 @@ class Jwt(Renewable):
             raise ValueError("alg is set here; right would be algorithm, beside headers")
         return headers
 
+    def prepare(self) -> None:
+        """As `Credential.prepare`."""
+        keys.prepare()
+
     def build(self, context: Context) -> Scheme:
         """As `Credential.build`."""
         return JwtScheme(self, context)

@@ -82,6 +82,9 @@ class Gateway:
         return answer
 
     async def aclose(self) -> None:
-        """Close what the routes hold."""
+        """Close what the routes hold; what can't be closed is logged, and keeps nothing else open."""
         for route in self.table.routes:
-            await route.aclose()
+            try:
+                await route.aclose()
+            except Exception as failure:  # noqa: BLE001  # whatever it is, the other routes are closed
+                self._defect(failure)

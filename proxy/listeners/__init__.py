@@ -90,13 +90,34 @@ class Listener(ABC):
         wanted = {share % len(self.sockets) for share in shares}
         for share in self._servers.keys() - wanted:
             _end(self._servers.pop(share))
-        for share in wanted - self._servers.keys():
+        await self.prepare(factory, wanted)
+        await self.serve()
+
+    async def prepare(self, factory: Factory, shares: Iterable[int]) -> None:
+        """Take the descriptors that accepting for these shares needs, and accept nobody yet.
+
+        Raises:
+            OSError: there are none left.
+
+        """
+        for share in {share % len(self.sockets) for share in shares} - self._servers.keys():
             # Kept before it serves: it must not go on unknown to `close` if whoever called this is cancelled meanwhile.
             servers = self._servers[share] = []
             for _ in range(_at_once()):
                 # A duplicate, since the end of serving closes it.
-                servers.append(await self._server(factory(self.entrance), self.sockets[share].dup()))
-                await servers[-1].start_serving()
+                sock = self.sockets[share].dup()
+                try:
+                    servers.append(await self._server(factory(self.entrance), sock))
+                except BaseException:
+                    sock.close()
+                    raise
+
+    async def serve(self) -> None:
+        """Accept clients for what has been prepared."""
+        for share, servers in list(self._servers.items()):
+            for server in servers:
+                if not server.is_serving():
+                    await server.start_serving()
             # asyncio takes the number of clients that it accepts in a turn for that of those who may wait, too.
             self.sockets[share].listen(BACKLOG)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
+
+from pydantic import PrivateAttr, SecretStr
 
 from proxy import environment
 from proxy.errors import SecretError
@@ -15,6 +18,14 @@ class Env(Source):
     kind: ClassVar[str] = "env"
     may_change: ClassVar[bool] = False
     env: str
+    # Of the `.env` file that the configuration was read with: another one is for another configuration.
+    _dotenv: SecretStr | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: object, /) -> None:
+        """Take the variable from the ``.env`` file that is read now."""
+        super().model_post_init(context)
+        value = environment.current().dotenv.get(self.env)
+        self._dotenv = None if value is None else SecretStr(value)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -28,7 +39,9 @@ class Env(Source):
 
     async def read(self) -> str:
         """As `Source.read`."""
-        try:
-            return environment.variables[self.env]
-        except KeyError:
-            raise SecretError(f"{self.where} is not set") from None
+        value = os.environ.get(self.env)
+        if value is not None:
+            return value
+        if self._dotenv is None:
+            raise SecretError(f"{self.where} is not set")
+        return self._dotenv.get_secret_value()

@@ -19,7 +19,7 @@ from proxy.tokens.dpop import Nonces, Prover
 from proxy.tokens.endpoint import CONNECT, TIMEOUT, Endpoint, Refused, Reply, TokenEndpoint
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.anywhere import AnywhereTransport
-from proxy.transport.tls import TlsSettings, context
+from proxy.transport.tls import TlsSettings, bound
 
 _SCOPE_REFUSED = ("invalid_scope", "invalid_request")  # RFC 6749, section 5.2
 
@@ -48,7 +48,7 @@ class TokenRequests:
         self._tokens = tokens
         self._own: AnywhereTransport | None = None
         if settings.tls != TlsSettings():
-            tls = partial(context, settings.tls)
+            tls = partial(bound(), settings.tls)
             self._own = AnywhereTransport(tls, tokens.outgoing, connect=CONNECT, read=TIMEOUT)
         self._transport: httpx.AsyncBaseTransport = self._own or tokens.client
         self.server = AuthorizationServer(settings, self._transport, tokens.clock)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from functools import lru_cache
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import certifi
 
+from proxy import environment
+from proxy.environment import Environment
 from proxy.errors import ConfigError
 from proxy.values import Model
 
@@ -23,18 +27,35 @@ class TlsSettings(Model):
 
 
 _DEFAULT = TlsSettings()
+_Kept = dict[tuple[TlsSettings, str], ssl.SSLContext]
+_kept: WeakKeyDictionary[Environment, _Kept] = WeakKeyDictionary()
 
 
-@lru_cache(maxsize=64)
+def bound() -> Callable[..., ssl.SSLContext]:
+    """Return `context` as it is for the configuration that is read or built now, whichever is adopted later."""
+    return partial(_context, _kept.setdefault(environment.current(), {}))
+
+
 def context(settings: TlsSettings = _DEFAULT, protocol: str = "http/1.1") -> ssl.SSLContext:
     """Return the context for `settings`; without ``ca``, the system's authorities and Mozilla's.
 
-    Each `protocol` (of ALPN) has a context of its own: what is offered is a property of the context.
+    Each `protocol` (of ALPN) has a context of its own: what is offered is a property of the context. It is made once
+    for each reading of the configuration: a file may have been renewed under its name.
 
     Raises:
         ConfigError: a file is missing or no certificate.
 
     """
+    return bound()(settings, protocol)
+
+
+def _context(kept: _Kept, settings: TlsSettings = _DEFAULT, protocol: str = "http/1.1") -> ssl.SSLContext:
+    if (settings, protocol) not in kept:
+        kept[settings, protocol] = _made(settings, protocol)
+    return kept[settings, protocol]
+
+
+def _made(settings: TlsSettings, protocol: str) -> ssl.SSLContext:
     try:
         made = ssl.create_default_context(cafile=None if settings.ca is None else str(settings.ca))
         if settings.ca is None and not ({"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()):
@@ -53,8 +74,3 @@ def context(settings: TlsSettings = _DEFAULT, protocol: str = "http/1.1") -> ssl
         made.verify_mode = ssl.CERT_NONE
     made.set_alpn_protocols([protocol])
     return made
-
-
-def forget() -> None:
-    """Make contexts anew when they are next asked for: a file may have been renewed under its name."""
-    context.cache_clear()

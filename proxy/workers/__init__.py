@@ -7,7 +7,6 @@ socket pair of their own, at whose end they end, too. This page names the messag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,25 +27,18 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Make a configuration ready to be taken over; `number` is the reload's."""
+
+    number: int
+    settings: Settings = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """This place will be listened on from the next `TakeOver` on; its sockets come with the message."""
 
     place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Make a configuration ready to be taken over.
-
-    Attributes:
-        number: of the reload.
-        variables: what ``.env`` says.
-
-    """
-
-    number: int
-    settings: Settings = field(repr=False)
-    variables: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Channel:
         self.ended = False
         self._out: deque[tuple[memoryview, list[socket.socket]]] = deque()
         self._in = bytearray()
-        self._sockets: deque[socket.socket] = deque()
+        self._sockets: deque[list[socket.socket]] = deque()  # of each message that has any
 
     @property
     def has_backlog(self) -> bool:
@@ -71,20 +71,29 @@ class Channel:
         return socket.send_fds(self.socket, [data], [sock.fileno() for sock in sockets])
 
     def receive(self) -> list[tuple[object, list[socket.socket]]]:
-        """Return what has come: messages with their sockets."""
+        """Return what has come: messages with their sockets, or without if there are no descriptors left."""
         while not self.ended:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.socket, _PIECE, _MOST_SOCKETS, _CLOSE_ON_EXEC)
+                data, descriptors, flags, _ = socket.recv_fds(self.socket, _PIECE, _MOST_SOCKETS, _CLOSE_ON_EXEC)
             except BlockingIOError:
                 break
             except OSError:
-                data, descriptors = b"", []
+                data, descriptors, flags = b"", [], 0
             self.ended = not data
             self._in += data
-            for descriptor in descriptors:
-                os.set_inheritable(descriptor, False)
-                self._sockets.append(socket.socket(fileno=descriptor))
+            self._keep(descriptors, is_cut=bool(flags & socket.MSG_CTRUNC))
         return self._complete()
+
+    def _keep(self, descriptors: Sequence[int], *, is_cut: bool) -> None:
+        """Keep the sockets of a message: the system never joins those of two."""
+        sockets = []
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+            sockets.append(socket.socket(fileno=descriptor))
+        if is_cut:
+            _close(sockets)
+        if sockets or is_cut:
+            self._sockets.append(sockets)
 
     def _complete(self) -> list[tuple[object, list[socket.socket]]]:
         messages = []
@@ -94,14 +103,15 @@ class Channel:
             if len(self._in) < end:
                 break
             message = pickle.loads(self._in[_HEAD.size : end])  # noqa: S301  # from our own other half
-            messages.append((message, [self._sockets.popleft() for _ in range(count)]))
+            messages.append((message, self._sockets.popleft() if count else []))
             del self._in[:end]
         return messages
 
     def close(self) -> None:
         """End."""
         self.socket.close()
-        _close(list(self._sockets))
+        for sockets in self._sockets:
+            _close(sockets)
         for _, sockets in self._out:
             _close(sockets)
         self._out.clear()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from proxy import environment
+from proxy import places
 from proxy.config import Settings
 from proxy.listeners import Listener
 from proxy.places import Place
+from proxy.reload import PATIENCE
 from proxy.workers import GiveUp, Open, Stage, Staged, TakenOver, TakeOver
 from proxy.workers.child import Child
-
-PATIENCE = 60.0  # seconds; the commands of secrets have less
 
 
 class Reload:
@@ -20,10 +19,12 @@ class Reload:
     Args:
         number: tells it from earlier ones, of which late answers may come.
         settings: what is to be taken over.
-        opened: the addresses that the old configuration did not have.
+        bind: binds the addresses that the old configuration did not have.
         now: monotonic seconds.
+        explained: returns for users what an exception means.
 
     Attributes:
+        opened: the addresses that have been bound, and sent to the workers.
         deadline: when `expire` has something to do, monotonic seconds.
         over: whether nothing more is to come.
         failure: why it came to nothing; empty if it did not.
@@ -31,11 +32,19 @@ class Reload:
     """
 
     def __init__(
-        self, number: int, settings: Settings, opened: dict[Place, Listener], workers: Collection[Child], now: float
+        self,
+        number: int,
+        settings: Settings,
+        bind: Callable[[], dict[Place, Listener]],
+        workers: Collection[Child],
+        now: float,
+        explained: Callable[[Exception], str],
     ) -> None:
         self.number = number
         self.settings = settings
-        self.opened = opened
+        self.opened: dict[Place, Listener] = {}
+        self._bind = bind
+        self._explained = explained
         self.deadline = now + PATIENCE
         self.over = False
         self.failure = ""
@@ -45,11 +54,11 @@ class Reload:
 
     def begin(self) -> None:
         """Have all of them stage it."""
-        order = Stage(self.number, self.settings, dict(environment.variables.maps[1]))
-        for worker in self._workers:
-            for place, listener in self.opened.items():
-                worker.say(Open(place), listener.sockets)
-            worker.say(order)
+        try:
+            for worker in self._workers:
+                worker.say(Stage(self.number, self.settings))
+        except Exception as failure:  # noqa: BLE001  # what can't be pickled, for one
+            self._fail(failure)
         self._go_on()
 
     def answer(self, worker: Child, message: Staged | TakenOver) -> None:
@@ -85,6 +94,8 @@ class Reload:
     def _go_on(self) -> None:
         if self._awaited or self.over:
             return
+        if not self.failure and not self._taking_over:
+            self._hand_out()
         if self.failure:
             self.give_up()
         elif self._taking_over:
@@ -96,10 +107,23 @@ class Reload:
                 worker.say(TakeOver(self.number))
             self._go_on()  # if nobody is there
 
+    def _hand_out(self) -> None:
+        """Bind what is new, and send it to all workers: the last step that can fail."""
+        try:
+            self.opened = self._bind()
+            for worker in self._workers:
+                for place, listener in self.opened.items():
+                    worker.say(Open(place), listener.sockets)
+        except Exception as failure:  # noqa: BLE001  # an address that is in use, or no descriptors
+            self._fail(failure)
+
+    def _fail(self, failure: Exception) -> None:
+        self.failure = self.failure or self._explained(failure)
+        self._awaited.clear()
+
     def give_up(self) -> None:
         """Leave everything as it was."""
         self.over = True
         for worker in self._workers:
             worker.say(GiveUp())
-        for listener in self.opened.values():
-            listener.close()
+        places.close(self.opened, self._explained)

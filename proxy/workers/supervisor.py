@@ -8,8 +8,10 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from proxy import places
+from proxy import reload as reloading
 from proxy.admin import Common
 from proxy.clock import Clock
 from proxy.config import Settings
@@ -17,7 +19,6 @@ from proxy.errors import ConfigError, CountersignError
 from proxy.listeners import Listener
 from proxy.log import Log
 from proxy.places import Place
-from proxy.transport.tls import forget as forget_contexts
 from proxy.workers import (
     Accept,
     Answer,
@@ -67,7 +68,7 @@ class Supervisor:
         work: Callable[[Assignment], None],
         announce: Callable[[Settings, list[str], str | None], None],
     ) -> None:
-        self._settings = settings
+        self._first = self._settings = settings
         self._log = log
         self._reread = reread
         self._work = work
@@ -163,9 +164,16 @@ class Supervisor:
 
     def _start_those_due(self) -> None:
         """Start workers; during a reload none, since it is not known yet with which configuration."""
-        if self._reload is None:
-            for share in self._restarts.take(self._clock.monotonic()):
+        if self._reload is not None:
+            return
+        for share in self._restarts.take(now := self._clock.monotonic()):
+            try:
                 self._start(share)
+            except OSError as failure:  # no descriptors or no processes left
+                if not self._announced:
+                    raise StartError(f"a worker can't be started: {failure.strerror}") from None
+                pause = self._restarts.put(share, now, now)
+                self._log.error(f"a worker can't be started: {failure.strerror}", worker=share + 1, pause=pause)
 
     def _start(self, share: int) -> None:
         ours, theirs = pair()
@@ -288,38 +296,33 @@ class Supervisor:
             return
         self._reload_wanted = False
         try:
-            forget_contexts()  # a certificate may have been renewed under the same name
             settings = self._reread()
-            opened = places.bind(settings, self._log.warning, self._listeners, self._count)
-            now = self._clock.monotonic()
-            self._reload = Reload(next(self._numbers), settings, opened, staying, now)
-            self._reload.begin()
-        except CountersignError as failure:
-            self._tell_of_reload(str(failure))
         except Exception as failure:  # noqa: BLE001  # no reason for the workers to end
-            self._log.defect(failure)
-            self._tell_of_reload(f"failed with {type(failure).__name__}")
-            if self._reload is not None:
-                self._reload.give_up()
-                self._reload = None
+            self._tell_of_reload(reloading.failed(self._log, self._explained(failure)))
+            return
+        bind = partial(places.bind, settings, self._log.warning, tuple(self._listeners), self._count)
+        now = self._clock.monotonic()
+        self._reload = Reload(next(self._numbers), settings, bind, staying, now, self._explained)
+        self._reload.begin()
+
+    def _explained(self, failure: Exception) -> str:
+        return reloading.explained(failure, self._log)
 
     def _end_reload(self) -> None:
         reload = self._reload
         if reload is None or not reload.over:
             return
         self._reload = None
-        if not reload.failure:
-            self._settings = reload.settings
-            wanted = places.wanted(self._settings, self._listeners | reload.opened)
-            for place in self._listeners.keys() - set(wanted):
-                self._listeners.pop(place).close()
-            self._listeners |= reload.opened
-        self._tell_of_reload(reload.failure)
+        if reload.failure:
+            self._tell_of_reload(reloading.failed(self._log, reload.failure))
+            return
+        old, self._settings = self._settings, reload.settings
+        self._settings.environment.adopt()
+        gone = self._listeners.keys() - set(places.wanted(self._settings, self._listeners | reload.opened))
+        places.close({place: self._listeners.pop(place) for place in gone}, self._log.defect)
+        self._listeners |= reload.opened
+        self._tell_of_reload(reloading.done(self._log, self._first, old, self._settings))
 
-    def _tell_of_reload(self, failure: str) -> None:
-        self._outcome = f"failed: {failure}" if failure else "done"
-        self._tell_all(Outcome(self._outcome))
-        if failure:
-            self._log.error(f"reload failed, the old configuration goes on: {failure}")
-        else:
-            self._log.info("reloaded", routes=len(self._settings.routes))
+    def _tell_of_reload(self, outcome: str) -> None:
+        self._outcome = outcome
+        self._tell_all(Outcome(outcome))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 import signal
 import socket
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy import environment
+from proxy import places
 from proxy.admin import Common, Problems, problems
-from proxy.app import App, Change
+from proxy.app import App
 from proxy.config import Settings
 from proxy.errors import ConfigError, CountersignError
 from proxy.life import handled, warn_early
 from proxy.listeners import Listener, kind
 from proxy.log import Log
 from proxy.places import ADMIN, PROXY, Place
+from proxy.reload import Change, explained
 from proxy.report import Report
 from proxy.workers import (
     Accept,
@@ -152,7 +155,7 @@ class Worker:
             while True:
                 await self._do_as_told(*await self._orders.get())
         except Exception as failure:  # noqa: BLE001  # who has not done as told is no good any more
-            self._log.defect(failure)
+            self._log.error(f"a worker leaves: {explained(failure, self._log)}")
             self._leave()
 
     async def _do_as_told(self, message: object, sockets: list[socket.socket]) -> None:
@@ -160,6 +163,8 @@ class Worker:
             case Accept(shares):
                 await self._app.accept(shares)
             case Open(place):
+                if not sockets:
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 self._opened[place] = kind(place[1])(place[1], sockets)
             case Stage():
                 self._say(Staged(message.number, await self._stage(message)))
@@ -170,15 +175,10 @@ class Worker:
                 await self._give_up()
 
     async def _stage(self, order: Stage) -> str:
-        environment.variables.maps[1].clear()
-        environment.variables.maps[1].update(order.variables)
         try:
             self._change = await self._app.stage(order.settings)
-        except CountersignError as failure:
-            return str(failure)
         except Exception as failure:  # noqa: BLE001  # the other workers wait for an answer
-            self._log.defect(failure)
-            return f"failed with {type(failure).__name__}"
+            return explained(failure, self._log)
         return ""
 
     async def _take_over(self) -> None:
@@ -188,8 +188,7 @@ class Worker:
         await self._app.take_over(change, opened)
 
     async def _give_up(self) -> None:
-        for listener in self._opened.values():
-            listener.close()
+        places.close(self._opened, self._log.defect)
         self._opened.clear()
         if self._change is not None:
             change, self._change = self._change, None

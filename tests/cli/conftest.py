@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy import environment
 from proxy.cli import cli
 from tests.watching import watch
 
@@ -44,7 +43,6 @@ def run() -> Iterator[Run]:
     handlers, level = root.handlers[:], root.level
     yield called
     root.handlers[:], root.level = handlers, level
-    environment.variables.maps[1].clear()
 
 
 @pytest.fixture

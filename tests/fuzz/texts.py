@@ -110,7 +110,7 @@ def dotenv(data: bytes) -> None:
         assert str(failure)
     finally:
         (room() / ".env").unlink()
-        environment.variables.maps[1].clear()
+        environment.Environment().adopt()
 
 
 KNOWN = frozenset({"method", "target", "body", "signature"})

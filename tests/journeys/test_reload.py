@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
-from tests.journeys.processes import Process, Run
+from tests.journeys.processes import Process, Run, page
 from tests.journeys.wires import PATIENCE, Api, Line, Message, chunked
 
 CLIENTS, RELOADS = 6, 12
@@ -113,6 +116,11 @@ class File:
         )
 
 
+async def status(process: Process) -> Any:
+    port, token = await process.admin()
+    return json.loads((await process.ask(page("/api/status", f"Authorization: Bearer {token}"), port)).body)
+
+
 async def reloaded(process: Process, times: int) -> None:
     process.signal(signal.SIGHUP)
     await process.says("(?s)" + '"reloaded".*?' * times)
@@ -175,3 +183,136 @@ async def test_a_broken_configuration_under_load_is_told_and_nothing_changes(
             await load.more(30)
     taken.close()
     assert load.credentials == {b"Bearer secret-0"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_nothing_of_a_broken_configuration_takes_effect(run: Run, api: Api, tmp_path: Path, workers: int) -> None:
+    api.always = echo
+    dotenv, config, added = tmp_path / ".env", tmp_path / "c.toml", tmp_path / "added.sock"
+
+    def write(token: str, more: str = "", *listen: str) -> None:
+        dotenv.write_text(token)
+        config.write_text(
+            f"[server]\nworkers = {workers}\nlisten = {json.dumps(['127.0.0.1:0', *listen])}\n"
+            '[tokens]\nstore = "memory"\n'
+            f'[routes.kept]\nprefix = "/kept"\nupstream = "{api.url}"\n'
+            f'credential = {{ type = "bearer", token = {{ env = "OF_FILE" }} }}\n{more}'
+        )
+
+    write("OF_FILE=old\n")
+    process = await run("run", "--config", str(config), "--no-access-log", env={"LET_IN": "x"})
+    port = await process.port()
+    await process.says("status page")
+    broken = [
+        ("is not TOML", "", "[routes.kept]\n"),
+        ("server.admin_token", 'OTHER="x"', '[server]\nadmin_token = { env = "NOT_THERE" }\n'),
+        ("tokens.key", "OF_FILE=new\n", '[tokens]\nkey = { env = "NOT_THERE" }\n'),
+        ("is in use by another program", "OF_FILE=new\n", ""),
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for number, (words, variables, more) in enumerate(broken):
+            section, _, line = more.partition("\n")
+            write(variables, "" if line else more, f"unix:{added}", *taken_address(taken, words))
+            if line:
+                config.write_text(config.read_text().replace(section, more.strip(), 1))
+            process.signal(signal.SIGHUP)
+            await process.says(rf"(?s)(reload failed.*){{{number}}}reload failed[^\n]*{words}")
+            seen = await process.ask(REQUESTS[0], port)
+            assert (seen.status, seen.get("X-Seen")) == (200, b"Bearer old")
+            assert not added.exists()
+            assert (await status(process))["reload"].startswith("failed: ")
+    write("OF_FILE=new\n", "", f"unix:{added}")
+    await reloaded(process, 1)
+    assert (await process.ask(REQUESTS[0], port)).get("X-Seen") == b"Bearer new"
+    assert added.exists()
+    process.signal(signal.SIGTERM)
+    assert await process.ends() == 0
+
+
+def taken_address(taken: socket.socket, words: str) -> list[str]:
+    return [f"127.0.0.1:{taken.getsockname()[1]}"] if "in use" in words else []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_reload_says_what_it_changes_and_what_it_can_t(
+    run: Run, api: Api, tmp_path: Path, workers: int
+) -> None:
+    file = File(tmp_path / "c.toml", api, workers)
+    file.write(0)
+    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log")
+    await process.says("status page")
+    assert (await status(process))["reload"] is None
+    socket_path = tmp_path / "x.sock"
+    file.write(1, f"unix:{socket_path}", server="dumpable = true")
+    text = (tmp_path / "c.toml").read_text()
+    (tmp_path / "c.toml").write_text(text.replace(f"workers = {workers}", "workers = 3"))
+    process.signal(signal.SIGHUP)
+    event = json.loads((await process.says(r'[^\n]*"reloaded"[^\n]*'))[0])
+    del event["time"]
+    assert event == {
+        "level": "warning", "event": "reloaded", "routes": 2, "routes_added": "n1", "routes_removed": "n0",
+        "routes_changed": "kept", "addresses_opened": f"unix:{socket_path}",
+        "needs_restart": "server.workers, server.dumpable",
+    }  # fmt: skip
+    assert (await status(process))["reload"] == "done; needs a restart: server.workers, server.dumpable"
+    file.write(1)
+    process.signal(signal.SIGHUP)
+    event = json.loads((await process.says(r'(?s)"reloaded".*\n([^\n]*"reloaded"[^\n]*)'))[1])
+    del event["time"]
+    assert event == {
+        "level": "info", "event": "reloaded", "routes": 2, "addresses_closed": f"unix:{socket_path}",
+    }  # fmt: skip
+    assert (await status(process))["reload"] == "done"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and prlimit(2)")
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_out_of_descriptors_at_any_step_it_serves_on_and_reloads_later(
+    run: Run, api: Api, tmp_path: Path, workers: int
+) -> None:
+    api.always = echo
+    file = File(tmp_path / "c.toml", api, workers)
+    others = [free_port() for _ in range(2)]
+    file.write(0)
+    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log")
+    port = await process.port()
+    await process.says("status page")
+    said = []
+    for spare in range(0, 60, 3 * workers):
+        file.write(1 + spare % 2, *(f"127.0.0.1:{each}" for each in others))
+        with few_descriptors(process.process.pid, spare):
+            said.append(await outcome(process))
+        seen = await process.ask(REQUESTS[0], port)
+        assert (seen.status, seen.get("X-Seen")) == (200, b"Bearer secret-0")
+        file.write(0)
+        assert '"reloaded"' in await outcome(process)
+    assert any("Too many open files" in text for text in said)
+    assert '"reloaded"' in said[-1]
+    assert not any("unexpected exception" in text for text in said)
+    process.signal(signal.SIGTERM)
+    assert await process.ends() == 0
+
+
+async def outcome(process: Process) -> str:
+    """Reload, and return all that is said until its end."""
+    process.said = ""
+    process.signal(signal.SIGHUP)
+    await process.says(r'reload failed|"reloaded"')
+    return process.said
+
+
+@contextmanager
+def few_descriptors(parent: int, spare: int) -> Iterator[None]:
+    """Leave a process and its children no more than so many."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    before = {}
+    for pid in (parent, *map(int, children)):
+        with suppress(ProcessLookupError, FileNotFoundError):  # a worker that is leaving
+            open_ones = [int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()]
+            if open_ones:
+                before[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(open_ones) + 1 + spare, before[pid][1]))
+    yield
+    for pid, limits in before.items():
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)

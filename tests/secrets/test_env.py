@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from proxy import environment
+from proxy.environment import Environment
 from proxy.errors import SecretError
 from proxy.secrets.env import Env
 
@@ -16,11 +18,22 @@ async def test_it_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_dotenv_file_stands_below_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Env(env="SECRET_OF_TEST")
-    monkeypatch.setitem(environment.variables.maps[1], "SECRET_OF_TEST", "of the file")
+    with Environment({"SECRET_OF_TEST": "of the file"}).staged():
+        source = Env(env="SECRET_OF_TEST")
     assert await source.get() == "of the file"
+    assert "of the file" not in f"{source!r} {source} {source.model_dump()}"
     monkeypatch.setenv("SECRET_OF_TEST", "of the process")
     assert await source.get() == "of the process"
+
+
+async def test_a_later_dotenv_file_is_for_a_later_configuration() -> None:
+    with Environment({"SECRET_OF_TEST": "one"}).staged():
+        old, same = Env(env="SECRET_OF_TEST"), Env(env="SECRET_OF_TEST")
+    with Environment({"SECRET_OF_TEST": "two"}).staged():
+        new = Env(env="SECRET_OF_TEST")
+        assert [await source.get() for source in (old, new)] == ["one", "two"]
+    assert (old == same, old == new) == (True, False)
+    assert await pickle.loads(pickle.dumps(old)).get() == "one"
 
 
 async def test_one_that_is_not_set_is_named() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.environment import Environment
 from proxy.errors import ConfigError
-from proxy.transport.tls import TlsSettings, context
+from proxy.transport.tls import TlsSettings, bound, context
 
 
 def test_verification_is_on_and_contexts_are_shared() -> None:
@@ -54,8 +55,21 @@ def test_who_names_authorities_in_the_environment_gets_only_those(
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    context.cache_clear()
-    try:
+    with Environment().staged():
         assert len(context().get_ca_certs()) == 1
-    finally:
-        context.cache_clear()
+
+
+def test_each_configuration_keeps_its_own_contexts(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    settings = TlsSettings(ca=file)
+    old, new = Environment(), Environment()
+    with old.staged():
+        made, later = context(settings), bound()
+    file.write_text("broken")
+    with new.staged():
+        with pytest.raises(ConfigError):
+            context(settings)
+        assert later(settings) is made
+    new.adopt()
+    assert later(settings) is made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -105,3 +106,26 @@ def test_what_was_not_read_by_an_end_that_has_gone_is_no_failure(ends: Ends) -> 
     other.close()
     assert one.receive() == []
     assert one.ended
+
+
+def test_sockets_for_which_there_are_no_descriptors_are_missing_and_later_ones_come_with_their_message(
+    ends: Ends,
+) -> None:
+    one, other = ends
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    one.send("lost", listening[:2])
+    one.send("none")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        found = other.receive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == [("lost", []), ("none", [])]
+    one.send("kept", listening[2:])
+    ((message, (sock,)),) = other.receive()
+    assert (message, sock.getsockname()) == ("kept", listening[2].getsockname())
+    for each in (sock, *listening):
+        each.close()

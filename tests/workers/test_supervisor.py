@@ -6,12 +6,14 @@ import io
 from collections.abc import Callable
 from typing import TextIO
 
+import pytest
+
 from proxy.config import Settings, load
 from proxy.log import Log
-from proxy.workers import Accept, GiveUp, Open, Outcome
+from proxy.workers import Accept, GiveUp, Outcome
 from proxy.workers.channel import pair
 from proxy.workers.child import Child
-from proxy.workers.supervisor import Supervisor
+from proxy.workers.supervisor import StartError, Supervisor
 
 from .doubles import Puppet
 
@@ -73,6 +75,7 @@ def test_an_exception_that_nobody_expected_ends_no_worker() -> None:
     made._children.append(worker)
     made._reload_wanted = True
     made._begin_reload()
+    made._end_reload()
     assert worker.take() == [Outcome("failed: failed with RuntimeError")]
     assert "unexpected exception" in lines.getvalue()
     assert "c4n4ry" not in lines.getvalue()
@@ -92,13 +95,30 @@ def test_a_configuration_that_can_t_be_handed_over_is_given_up() -> None:
     made._children.append(worker)
     made._reload_wanted = True
     made._begin_reload()
-    told = ends[1].receive()
-    assert [type(message) for message, _ in told] == [Open, Outcome, GiveUp]
-    for _, sockets in told:
-        for sock in sockets:
-            sock.close()
+    made._end_reload()
+    assert [type(message) for message, _ in ends[1].receive()] == [GiveUp, Outcome]
     assert made._reload is None
     made._children.clear()
     made._close()
     for end in ends:
         end.close()
+
+
+def test_a_worker_that_can_t_be_started_for_lack_of_descriptors_is_started_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    lines = io.StringIO()
+    made = supervisor(2, lines=lines)
+    monkeypatch.setattr("proxy.workers.supervisor.pair", refuse)
+    with pytest.raises(StartError, match="Too many open files"):
+        made._start_those_due()
+    made._close()
+    made = supervisor(2, lines=lines)
+    made._announced = True
+    made._start_those_due()
+    assert made._restarts.next is not None
+    assert "a worker can't be started: Too many open files" in lines.getvalue()
+    made._close()

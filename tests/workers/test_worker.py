@@ -7,6 +7,7 @@ import io
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,9 @@ import pytest
 from proxy import environment, places
 from proxy.admin import Common
 from proxy.config import Settings, load
+from proxy.environment import Environment
 from proxy.listeners import Listener, kind
+from proxy.listeners.tcp import Tcp
 from proxy.log import Log
 from proxy.places import PROXY, Place
 from proxy.report import Report
@@ -196,18 +199,19 @@ async def test_a_reload_is_staged_and_then_taken_over(worker: Supervised) -> Non
     async with raw_server(ok) as port:
         other: Place = (PROXY, "localhost:0")
         bound = kind(other[1]).bind(other[1], 2)
-        worker.near.send(Open(other), bound.sockets)
+        Path(".env").write_text("NAME=x\n")
         changed = settings(
             f"http://127.0.0.1:{port}", listen=["127.0.0.1:0", "localhost:0"], admin_token={"env": "NAME"}
         )
-        environment._withheld.clear()  # they were read by another process
-        worker.near.send(Stage(1, changed, {"NAME": "x"}))
+        Environment().adopt()  # it was read by another process
+        worker.near.send(Stage(1, changed))
         assert await worker.hears() == Staged(1, "")
-        assert environment._withheld == {"NAME"}
-        assert environment.variables["NAME"] == "x"
+        assert (environment.get("NAME"), environment.current().withheld) == (None, frozenset())
         assert (await worker.ask()).status_code == 502
+        worker.near.send(Open(other), bound.sockets)
         worker.near.send(TakeOver(1))
         assert await worker.hears() == TakenOver(1)
+        assert (environment.get("NAME"), environment.current().withheld) == ("x", frozenset({"NAME"}))
         worker.near.send(Outcome("done"))
         assert (await worker.ask()).status_code == 200
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -221,7 +225,7 @@ async def test_what_can_t_be_staged_is_told_and_given_up(worker: Supervised) -> 
         other: Place = (PROXY, "localhost:0")
         bound = kind(other[1]).bind(other[1], 2)
         worker.near.send(Open(other), bound.sockets)
-        worker.near.send(Stage(number, broken, {}))
+        worker.near.send(Stage(number, broken))
         staged = await worker.hears()
         assert isinstance(staged, Staged)
         assert ("admin_token" in staged.failure) == (number == 1)
@@ -243,14 +247,53 @@ async def test_an_exception_that_nobody_expected_is_an_answer_too(
         raise RuntimeError("c4n4ry")
 
     monkeypatch.setattr(worker._worker._app, "stage", broken)
-    worker.near.send(Stage(1, settings(), {}))
+    worker.near.send(Stage(1, settings()))
     assert await worker.hears() == Staged(1, "failed with RuntimeError")
     monkeypatch.setattr(worker._worker._app, "accept", broken)
     worker.near.send(Accept(frozenset({1})))
     assert await worker.hears() == Leaving()
     await worker.ends()
     assert worker.lines.getvalue().count("unexpected exception") == 2
+    assert "a worker leaves: failed with RuntimeError" in worker.lines.getvalue()
     assert "c4n4ry" not in worker.lines.getvalue()
+
+
+async def test_what_can_t_be_taken_over_is_closed_and_another_worker_has_to(
+    worker: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    await worker.begins()
+    other: Place = (PROXY, "localhost:0")
+    (bound,) = places.bind([other], 2).values()
+    worker.near.send(Stage(1, settings("http://127.0.0.1:2", listen=["127.0.0.1:0", "localhost:0"])))
+    assert await worker.hears() == Staged(1, "")
+    change = worker._worker._change
+    assert change is not None
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    monkeypatch.setattr(Tcp, "prepare", refuse)
+    monkeypatch.setattr(change.generation, "aclose", close)
+    worker.near.send(Open(other), bound.sockets)
+    worker.near.send(TakeOver(1))
+    assert await worker.hears() == Leaving()
+    await worker.ends()
+    assert closed.is_set()
+    assert worker._worker._app.routes[0].settings.upstream.port == 1
+    assert "a worker leaves: Too many open files" in worker.lines.getvalue()
+    bound.close()
+
+
+async def test_one_that_has_no_descriptors_for_new_addresses_leaves(worker: Supervised) -> None:
+    await worker.begins()
+    worker.near.send(Open((PROXY, "localhost:0")))  # as it arrives then
+    assert await worker.hears() == Leaving()
+    await worker.ends()
+    assert "a worker leaves: Too many open files" in worker.lines.getvalue()
 
 
 async def test_it_drains_when_it_is_told_to(worker: Supervised) -> None:
