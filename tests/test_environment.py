@@ -31,7 +31,7 @@ def test_nothing_is_written_into_the_environment_of_commands(dotenv: Path) -> No
 def test_a_byte_order_mark_is_not_part_of_the_first_name(dotenv: Path) -> None:
     dotenv.write_text("FIRST=x\n", encoding="utf-8-sig")
     environment.read_dotenv(dotenv)
-    assert environment.variables.maps[1] == {"FIRST": "x"}
+    assert environment.current().dotenv == {"FIRST": "x"}
 
 
 def test_a_dollar_is_a_dollar(dotenv: Path) -> None:

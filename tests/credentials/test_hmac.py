@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from proxy import environment
 from proxy.credentials.hmac import SIGNABLE
 from proxy.errors import BodyTooLarge, CredentialError, SecretError
 from proxy.gateway.body import LimitSettings
@@ -307,7 +306,7 @@ PASSPHRASE = {"X-Passphrase": {"env": "PASSPHRASE"}, "X-Signature": "{signature}
 
 
 async def test_a_passphrase_goes_along_and_may_be_signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.variables, "PASSPHRASE", "0pen")
+    monkeypatch.setenv("PASSPHRASE", "0pen")
     scheme = build(table("{header:X-Passphrase}{target}", headers=PASSPHRASE, query={"k": {"env": "PASSPHRASE"}}))
     await scheme.ready()
     sent = await applied(scheme, request(b"/a?k=theirs", "GET", [(b"x-passphrase", b"theirs")]))
@@ -317,7 +316,7 @@ async def test_a_passphrase_goes_along_and_may_be_signed(monkeypatch: pytest.Mon
 
 
 async def test_explaining_it_shows_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.variables, "PASSPHRASE", "0pen")
+    monkeypatch.setenv("PASSPHRASE", "0pen")
     to = request(b"/a")
     scheme = build(table("{header:X-Passphrase}{target}", headers=PASSPHRASE, query={"k": {"env": "PASSPHRASE"}}))
     told = await scheme.explain(to)

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy import environment
 from proxy.credentials import AUTHORIZATION, Scheme
 from proxy.errors import BodyTooLarge, CredentialError, Denied, MalformedRequest, NoRoute, ReadTimeout, TurnTimeout
 from proxy.gateway import Answer, Entrance, Inbound, Story
@@ -270,7 +269,7 @@ async def test_a_destination_is_judged_as_a_path_is(
 
 
 async def test_a_secret_among_the_routes_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.variables, "KEY", "s3cr3t")
+    monkeypatch.setenv("KEY", "s3cr3t")
     case = Case(200, request_headers={"set": {"X-App": {"env": "KEY"}, "X-Plain": "1"}})
     await case.route.ready()
     await case.send(b"/x", (b"x_app", b"theirs"))

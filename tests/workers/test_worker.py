@@ -266,7 +266,7 @@ async def test_what_can_t_be_taken_over_is_closed_and_another_worker_has_to(
 
     await worker.begins()
     other: Place = (PROXY, "localhost:0")
-    (bound,) = places.bind([other], 2).values()
+    bound = kind(other[1]).bind(other[1], 2)
     worker.near.send(Stage(1, settings("http://127.0.0.1:2", listen=["127.0.0.1:0", "localhost:0"])))
     assert await worker.hears() == Staged(1, "")
     change = worker._worker._change
