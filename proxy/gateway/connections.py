@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -76,7 +76,7 @@ class Connections:
 
     def __init__(self, settings: ConnectionSettings, clock: Clock) -> None:
         self.settings = settings
-        self.waiting: dict[Client, None] = {}
+        self.waiting: dict[Any, None] = {}  # Any: a Client, which the bases of its class do not know that they are
         self.closing: dict[Client, None] = {}
         self.draining = False
         self.stalled = Stalled()

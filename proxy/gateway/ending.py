@@ -96,7 +96,7 @@ class Ending(asyncio.Protocol):
 
     def _is_asked(self) -> bool:
         """Whether a whole request has come, and its answer is not at its end."""
-        if cast("Client", self) in self._connections.waiting or self._duplex is not None:
+        if self in self._connections.waiting or self._duplex is not None:
             return False
         body = self._messages[-1][1] if self._messages else self._body
         return body is None or body.is_eof()

@@ -103,7 +103,9 @@ class Guard:
             ProxyError: the row of the error table that applies.
 
         """
-        verdict = self._judge_head(inbound)
+        verdict: Verdict | None = inbound.head.verdict
+        if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
+            verdict = self._judge_head(inbound)
         if self._client_token is not None:
             # Before the target is looked at: reading it in every way takes its time, which only clients may use.
             await self._check_token(inbound, verdict, self._client_token)
@@ -115,15 +117,15 @@ class Guard:
 
     def _judge_head(self, inbound: Inbound) -> Verdict:
         if inbound.method not in USUAL:
-            check_method(inbound.method)
-        verdict: Verdict | None = inbound.head.verdict
-        if verdict is None or verdict.guard is not self or verdict.version != inbound.version:
-            verdict = inbound.head.verdict = self._verdict(inbound)
+            check_method(inbound.method)  # whatever the Host
+        verdict = inbound.head.verdict = self._verdict(inbound)
         return verdict
 
     def _judge_target(self, inbound: Inbound, verdict: Verdict) -> Admitted:
         """Judge Host and target together: an absolute-form target outdoes the Host (RFC 9112, section 3.2.2)."""
         method, target = inbound.method, inbound.target
+        if method not in USUAL:
+            check_method(method)
         check_bytes(target)
         upstream = None
         if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):

@@ -89,6 +89,18 @@ class Reading(asyncio.Protocol):
             super().data_received(data)
             if self._duplex is not None:
                 return
+        if (
+            not (self._ahead or self._begun or self._force_close or self._close)
+            and self._payload is None
+            and self in self._connections.waiting
+            and data.startswith(_USUAL)
+            and data.find(_END) == len(data) - len(_END)
+        ):
+            # A whole head, and nothing else: the hot path. The parser makes a message of it, or an error in its place.
+            super().data_received(data)
+            del self._connections.waiting[self]
+            self._payload = self._judge(data, "")
+            return
         self._take(self._ahead[self._at :] + data if self._ahead else data, 0)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -104,7 +116,7 @@ class Reading(asyncio.Protocol):
                 if self._reading_paused:
                     break
                 at = self._take_body(data, at)
-            elif cast("Client", self) in self._connections.waiting:
+            elif self in self._connections.waiting:
                 at = self._take_head(data, at)
             else:
                 break
@@ -175,7 +187,7 @@ class Reading(asyncio.Protocol):
             super().data_received(piece)
         if self._request_count != count:
             # From here on it is a body that comes, though nobody may have begun to serve.
-            self._connections.waiting.pop(cast("Client", self), None)
+            self._connections.waiting.pop(self, None)
             body = self._judge(bytes(head), self._method)
             if body is not None:
                 self._payload = body

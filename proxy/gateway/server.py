@@ -104,8 +104,18 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
         self._connections.stalled.forget(self._pipe)
 
     def _judge(self, head: bytes, method: str) -> StreamReader | None:
-        message, body = cast("tuple[Any, StreamReader]", self._messages[-1])
+        message: Any  # Any: one of two of aiohttp's, as `judged` has it
+        message, body = self._messages[-1]
         limit = self._connections.settings.header_size
+        if (
+            body is EMPTY_PAYLOAD
+            and not method
+            and type(message) is RawRequestMessage
+            and not message.upgrade
+            and len(head) <= limit
+            and head.find(b"RTSP/") < 0  # "in" raises and catches a TypeError first, in bytes (CPython 3.11)
+        ):
+            return None  # the hot path
         has_body = body is not EMPTY_PAYLOAD
         message = judged(message, head, method=method, limit=limit, has_body=has_body, upgraded=self._upgraded)
         self._messages[-1] = (message, body)
@@ -115,6 +125,7 @@ class Connection(Reading, Ending, RequestHandler):  # type: ignore[misc]  # aioh
             self._chunks = Chunks(limit)
         else:
             self._rest = _length(message.headers["Content-Length"])
+        assert isinstance(body, StreamReader)
         return body
 
     def _new_parser(self) -> HttpRequestParser:

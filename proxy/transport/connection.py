@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -100,7 +100,7 @@ class Connection(Wire):
         self._sent = self._spoilt = False
         self.idle_since = 0.0
         self.usable: float | None = None
-        self.reservation: object = None
+        self.reservation: Any = None  # Any: a `Reservation` of the pool, which imports this module
         self.served = 0
 
     # -- the transport's side --------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Pool:
         """Return an idle connection that is still good, or None."""
         while self._idle:
             connection = self._idle.pop()
-            if self._is_good(connection):
+            if (connection.usable is None and connection.is_fresh()) or self._is_good(connection):
                 return connection
         return None
 
@@ -154,7 +154,7 @@ class Pool:
         if self._closed or now < self._trusted_from:
             connection.close()
             return
-        if isinstance(connection.reservation, Reservation):
+        if connection.reservation is not None:
             connection.reservation.returned(self)
             return
         self._idle.append(connection)
@@ -168,7 +168,7 @@ class Pool:
 
     def lost(self, connection: Connection) -> None:
         """Forget one."""
-        if isinstance(connection.reservation, Reservation):
+        if connection.reservation is not None:
             connection.reservation.lost()
         self._open.discard(connection)
         if connection in self._idle:
