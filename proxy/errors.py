@@ -154,6 +154,12 @@ class LoopDetected(ProxyError):
     status, error, title = 508, "proxy_loop_detected", "The upstream is this proxy itself"
 
 
+class UntrustedUpstream(ProxyError):
+    """Another user of this machine listens where the upstream is expected."""
+
+    status, error, title = 502, "proxy_configuration_error", "Another user listens at the upstream's address"
+
+
 class Throttled(ProxyError):
     """A gate that the API's 429 has closed stays closed longer than ``retry.max_wait``."""
 

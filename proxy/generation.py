@@ -169,6 +169,7 @@ class Generation:
             proxy=proxy,
             connect_timeout=connect,
             read_timeout=read,
+            any_user=settings.insecure,
             own=self.own,
         )
         if is_plain and proxy is not None:

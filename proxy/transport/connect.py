@@ -33,6 +33,7 @@ from proxy.transport.connection import Connection
 from proxy.transport.dial import dial, dial_unix
 from proxy.transport.handshake import MAYBE_PLAIN, handshake_failure
 from proxy.transport.own import OwnAddresses
+from proxy.transport.peers import require_trusted
 from proxy.transport.resumption import Resuming
 
 _PORTS = {"http": 80, "https": 443}
@@ -62,6 +63,7 @@ class Way:
         proxy_authorization: the value that it wants, if any.
         tunnel: whether CONNECT is used for plain HTTP, too.
         timeout: seconds for all of it, None for ever.
+        any_user: whether any user of this machine may listen on the unix socket.
         own: where it must not lead to.
 
     """
@@ -75,6 +77,7 @@ class Way:
     proxy_authorization: bytes | None = field(default=None, repr=False)
     tunnel: bool = False
     timeout: float | None = None
+    any_user: bool = False
     own: OwnAddresses = field(default_factory=OwnAddresses)
 
     @property
@@ -109,6 +112,7 @@ async def connect(way: Way, factory: Callable[[], Connection]) -> Connection:
     Raises:
         UpstreamError: there is none to be had.
         LoopDetected: it would lead to this process itself.
+        UntrustedUpstream: it would lead to another user of this machine.
 
     """
     wire: socket.socket | None = None
@@ -126,7 +130,7 @@ async def connect(way: Way, factory: Callable[[], Connection]) -> Connection:
 async def _dialled(way: Way) -> socket.socket:
     if way.uds is not None:
         way.own.refuse_path(way.uds)
-        return await dial_unix(way.uds)
+        return _trusted(await dial_unix(way.uds), way)
     if way.proxy is None:
         return _other(await dial(way.host, way.port), way.port, way)
     try:
@@ -143,6 +147,17 @@ async def _dialled(way: Way) -> socket.socket:
         except BaseException:
             wire.close()
             raise
+    return wire
+
+
+def _trusted(wire: socket.socket, way: Way) -> socket.socket:
+    """Return a connection that does not lead to another user."""
+    try:
+        if not way.any_user:
+            require_trusted(wire)
+    except BaseException:
+        wire.close()
+        raise
     return wire
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import aiohappyeyeballs
 
+from proxy.transport.peers import trusted
 from proxy.transport.resolve import Address, resolve
 
 HEAD_START = 0.25  # seconds that an address has before the next one is tried as well
@@ -22,13 +23,14 @@ async def dial(host: str, port: int) -> socket.socket:
     Raises:
         socket.gaierror: the name has no address.
         OSError: no address can be reached; of several failures, a refusal rather than another.
+        UntrustedUpstream: as `trusted`.
 
     """
     try:
         found = await resolve(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-    return await race(found)
+    return await race(trusted(found, port))
 
 
 async def dial_unix(path: str) -> socket.socket:

@@ -33,6 +33,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         keepalive_expiry: seconds that an idle connection is kept.
         max_head: bytes of an answer's head.
         max_fields: fields in it.
+        any_user: whether any user of this machine may listen on the unix socket.
         own: addresses that are refused, since whoever sends listens there itself.
 
     """
@@ -51,6 +52,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
         keepalive_expiry: float = 15.0,
         max_head: int = 65536,
         max_fields: int = 256,
+        any_user: bool = False,
         own: OwnAddresses | None = None,
     ) -> None:
         if proxy is not None and proxy.scheme != "http":
@@ -71,6 +73,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             proxy_authorization=authorization,
             tunnel=tunnel,
             timeout=connect_timeout,
+            any_user=any_user,
             own=own or OwnAddresses(),
         )
         prefix = self._way.absolute_form
@@ -91,6 +94,7 @@ class HTTP11Transport(httpx.AsyncBaseTransport):
             UpstreamError: what failed, with the three facts that decide about a repetition.
             InternalError: the request can't be sent like this.
             LoopDetected: the way leads to one of our own addresses.
+            UntrustedUpstream: it leads to another user of this machine.
             BaseException: whatever the request's stream raised.
 
         """
