@@ -63,10 +63,14 @@ Hosts = Annotated[tuple[Host, ...], BeforeValidator(split_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_words)]
 
 
+# Both: `localhost` may be either, and another user could listen on the other one.
+DEFAULT_LISTEN = ("127.0.0.1:8080", "[::1]:8080")
+
+
 class ServerSettings(ConnectionSettings):
     """``[server]``."""
 
-    listen: Addresses = ("127.0.0.1:8080",)
+    listen: Addresses = DEFAULT_LISTEN
     admin: Annotated[str, BeforeValidator(_admin, json_schema_input_type=str)] = ADMIN
     workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     shutdown_grace: Duration = 8.0
@@ -111,6 +115,11 @@ class Settings(BaseSettings):
     def sources(self) -> tuple[str, ...]:
         """The files that it was read from, the weakest first: the configuration file, secrets, ``.env``."""
         return self._sources
+
+    @property
+    def has_listen(self) -> bool:
+        """Whether ``server.listen`` was configured, and is not just the default."""
+        return "listen" in self.server.model_fields_set
 
     @property
     def has_admin(self) -> bool:

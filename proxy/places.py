@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from proxy import runfile
-from proxy.config import Settings
+from proxy.config import DEFAULT_LISTEN, Settings
 from proxy.listeners import Listener, ListenError, kind
 
 PROXY, ADMIN = "proxy", "admin"
@@ -38,7 +38,8 @@ def bind(
 ) -> dict[Place, Listener]:
     """Listen where `settings` want it and `bound` does not do so yet, for `shares` processes.
 
-    An admin address that was not configured is no reason to fail: a free port takes its place.
+    An admin address that was not configured is no reason to fail: a free port takes its place. Nor is the default's
+    second address where there is no IPv6.
 
     Args:
         settings: the configuration.
@@ -68,6 +69,8 @@ def _bound(place: Place, settings: Settings, warn: Callable[[str], None], shares
         # The admin listener has few clients, and any of the processes may respond to them.
         return {place: kind(address).bind(address, shares if role == PROXY else 1)}
     except ListenError as failure:
+        if failure.missing and not settings.has_listen and place in [(PROXY, each) for each in DEFAULT_LISTEN[1:]]:
+            return {}
         if role == PROXY or settings.has_admin:
             raise _named(place, settings, failure) from None
         return _spare(settings, failure.problem, warn)

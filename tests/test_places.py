@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import sys
@@ -57,7 +58,7 @@ def test_all_addresses_in_the_order_in_which_they_are_told() -> None:
 
 
 def test_without_an_admin_listener() -> None:
-    assert wanted(settings(admin="")) == [(PROXY, "127.0.0.1:8080")]
+    assert wanted(settings(admin="")) == [(PROXY, "127.0.0.1:8080"), (PROXY, "[::1]:8080")]
 
 
 def test_several_processes_share_what_clients_use_but_not_the_admin_listener() -> None:
@@ -79,6 +80,62 @@ def test_all_or_nothing() -> None:
         bind(settings(listen=[first, second], admin=""), pytest.fail)
     with bound(settings(listen=[first], admin="")) as opened:
         assert len(opened) == 1
+
+
+# -- the default -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def default(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A configuration without ``server.listen``, as if a free port were its default, of which ::1 has the same."""
+    for _ in range(100):
+        with taken() as address, socket.socket(socket.AF_INET6) as six:
+            port = address.rpartition(":")[2]
+            try:
+                six.bind(("::1", int(port)))
+            except OSError:
+                continue
+        found = settings(admin="")
+        both = (address, f"[::1]:{port}")
+        monkeypatch.setattr(places, "DEFAULT_LISTEN", both)
+        server = ServerSettings.model_construct({"admin"}, **{**dict(found.server), "listen": both})
+        return found.model_copy(update={"server": server})
+    pytest.skip("there is no port that is free on both addresses")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6")
+def test_by_default_both_loopback_addresses_are_listened_on(default: Settings) -> None:
+    with bound(default) as opened:
+        port = default.server.listen[0].rpartition(":")[2]
+        assert shown(opened) == [f"http://127.0.0.1:{port}", f"http://[::1]:{port}"]
+
+
+def test_another_user_who_has_taken_one_of_them_is_told(default: Settings) -> None:
+    with socket.socket(socket.AF_INET6) as six:
+        six.bind(("::1", int(default.server.listen[0].rpartition(":")[2])))
+        six.listen()
+        with pytest.raises(ListenError, match=r"^server\.listen: \[::1\]:\d+ is in use by another program"):
+            bind(default, pytest.fail)
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+def test_where_there_is_no_ipv6_the_default_is_one(
+    default: Settings, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = socket.socket
+
+    def without(family: int = socket.AF_INET, *more: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, "none")
+        return real(family, *more)
+
+    monkeypatch.setattr(socket, "socket", without)
+    with bound(default) as opened:
+        assert list(opened) == [(PROXY, default.server.listen[0])]
+        with bound(default, opened) as more:  # a reload
+            assert more == {}
+    with pytest.raises(ListenError, match=r"^server\.listen: \[::1\]:\d+ is "):
+        bind(settings(listen=default.server.listen, admin=""), pytest.fail)
 
 
 # -- addresses that are taken ------------------------------------------------------------------------------

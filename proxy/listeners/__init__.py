@@ -24,7 +24,16 @@ AT_ONCE = 16  # clients that are accepted in a turn of the loop: until then nobo
 
 
 class ListenError(CountersignError):
-    """An address can't be listened on."""
+    """An address can't be listened on.
+
+    Attributes:
+        missing: whether this machine has no such address, or none of its kind.
+
+    """
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing
 
     @property
     def problem(self) -> str:

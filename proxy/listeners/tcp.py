@@ -135,4 +135,5 @@ def _listening(address: str, family: socket.AddressFamily, where: _Where, *, reu
 
 
 def _refusal(address: str, failure: OSError) -> ListenError:
-    return ListenError(f"{address} {_REASONS.get(failure.errno or 0, failure.strerror)}")
+    missing = failure.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return ListenError(f"{address} {_REASONS.get(failure.errno or 0, failure.strerror)}", missing=missing)
