@@ -26,11 +26,13 @@ class Environment:
     Attributes:
         dotenv: the variables of the ``.env`` file.
         withheld: names of variables that the programs that we start do not get.
+        folder: where the configuration file is, absolute; None without a file.
 
     """
 
     dotenv: dict[str, str] = field(default_factory=dict, repr=False)
     withheld: frozenset[str] = frozenset()
+    folder: Path | None = None
 
     @contextmanager
     def staged(self) -> Iterator[None]:
@@ -73,7 +75,14 @@ def for_programs() -> dict[str, str]:
     }
 
 
-def read_dotenv(path: Path = Path(".env")) -> None:
-    """Take over what `path` says, in place of what an earlier call took; a missing file says nothing."""
-    found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
+def beside(path: Path) -> Path:
+    """Return a path of the configuration: a relative one begins where the file is, wherever the process was started."""
+    folder = current().folder
+    return path if folder is None or str(path).startswith("~") else folder / path
+
+
+def read_dotenv(path: Path | None) -> None:
+    """Take over what `path` says, in place of what an earlier call took; no file, or a missing one, says nothing."""
+    is_there = path is not None and path.is_file()
+    found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if is_there else {}
     current().dotenv = {name: value for name, value in found.items() if value is not None}

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from proxy import encoding, environment, tomllines
+from proxy import encoding, environment, exposure, tomllines
 from proxy.environment import PREFIX
 from proxy.errors import ConfigError
 
@@ -51,7 +51,12 @@ class Layer:
     @property
     def is_written(self) -> bool:
         """Whether it is a file that people write, who may expect ``$NAME`` to be replaced in it."""
-        return self.file is not None or self.name == DOTENV
+        return self.file is not None or self.is_dotenv
+
+    @property
+    def is_dotenv(self) -> bool:
+        """Whether it is a ``.env`` file, whose path is its name."""
+        return os.path.basename(self.name) == DOTENV  # noqa: PTH119  # of a text
 
     @cached_property
     def _lines(self) -> Mapping[KeyPath, int]:
@@ -89,18 +94,19 @@ def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_f
         need_file: whether it is a mistake that there is none.
 
     Raises:
-        ConfigError: the file, ``.env``, or one in the secrets directory, can't be read; or there is no file.
+        ConfigError: the file, the ``.env`` beside it, or one in the secrets directory, can't be read, or another user
+            could change it; or there is no file.
 
     """
-    _read_dotenv()
-    file = path or find()
+    file = (path or find()) if use_file else None
     layers = [_file(file)] if use_file and (need_file or file is not None) else []
-    for name, label, variables in (
-        (str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files()),
-        (DOTENV, ".env: variable ", environment.current().dotenv),
-        ("environment", "environment variable ", os.environ),
-    ):
-        layers.append(_flat(name, label, variables, merged(layers)))
+    dotenv = None if file is None else file.parent / DOTENV
+    _read_dotenv(dotenv)
+    environment.current().folder = None if file is None else file.parent.absolute()
+    layers.append(_flat(str(SECRETS_DIRECTORY), f"{SECRETS_DIRECTORY}/", _secret_files(), merged(layers)))
+    if dotenv is not None:
+        layers.append(_flat(str(dotenv), f"{dotenv}: variable ", environment.current().dotenv, merged(layers)))
+    layers.append(_flat("environment", "environment variable ", os.environ, merged(layers)))
     return [*layers, Layer("command line", overrides)]
 
 
@@ -127,7 +133,7 @@ def _over(below: Table, above: Table, is_whole: Callable[[object], bool]) -> Tab
 
 def find() -> Path | None:
     """Return the configuration file that is used when none is named."""
-    named = environment.get("COUNTERSIGN_CONFIG")
+    named = os.environ.get("COUNTERSIGN_CONFIG")
     if named:
         return Path(named)
     return next((Path(place) for place in _candidates() if os.path.isfile(place)), None)  # noqa: PTH113  # never raises
@@ -147,18 +153,20 @@ def sources(layers: Iterable[Layer]) -> list[str]:
             found.append(str(layer.file.absolute()))
         elif layer.name == str(SECRETS_DIRECTORY):
             found += layer.variables.values()
-        elif layer.name == DOTENV and os.path.isfile(DOTENV):  # noqa: PTH113  # never raises
-            found.append(str(Path(DOTENV).absolute()))
+        elif layer.is_dotenv and os.path.isfile(layer.name):  # noqa: PTH113  # never raises
+            found.append(str(Path(layer.name).absolute()))
     return found
 
 
-def _read_dotenv() -> None:
+def _read_dotenv(path: Path | None) -> None:
     try:
-        environment.read_dotenv()
+        if path is not None:
+            exposure.require_ours(path)
+        environment.read_dotenv(path)
     except OSError as failure:
-        raise ConfigError(f".env: can't be read: {failure.strerror}") from None
+        raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
     except UnicodeDecodeError as failure:
-        raise ConfigError(f".env: {encoding.flaw(failure.object)}") from None
+        raise ConfigError(f"{path}: {encoding.flaw(failure.object)}") from None
 
 
 def _file(path: Path | None) -> Layer:
@@ -169,6 +177,10 @@ def _file(path: Path | None) -> Layer:
             f"{', '.join((f'./{first}', *others))}; "
             "right would be `countersign run --to URL`, `countersign demo` or a file"
         )
+    try:
+        exposure.require_ours(path)
+    except OSError as failure:
+        raise ConfigError(f"{path}: can't be read: {failure.strerror}") from None
     text, table = read(path)
     return Layer(str(path), table, file=path, text=text)
 
@@ -204,6 +216,7 @@ def _secret_files() -> dict[str, str]:
     for file in SECRETS_DIRECTORY.iterdir():
         if file.name.upper().startswith(PREFIX) and "__" in file.name:
             try:
+                exposure.require_ours(file)
                 found[file.name] = file.read_text(encoding=encoding.TEXT)
             except OSError as failure:
                 raise ConfigError(f"{file}: can't be read: {failure.strerror}") from None

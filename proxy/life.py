@@ -88,20 +88,11 @@ def _call(loop: asyncio.AbstractEventLoop, call: Callable[[], None], number: int
     loop.call_soon_threadsafe(call)
 
 
-def exposures(settings: Settings, config: Path | None, *, use_file: bool = True) -> Iterator[str]:
-    """Yield what other users of this machine could change or read that says what this process does.
-
-    Args:
-        settings: what holds.
-        config: the file that was named, None for the one that is found.
-        use_file: whether there is a file.
-
-    """
+def exposures(settings: Settings) -> Iterator[str]:
+    """Yield what other users of this machine could read, or exchange later, that matters to this process."""
     try:
-        file = config or (layers.find() if use_file else None)
-        if file is not None:
-            yield from exposure.of_file(file, named=file.is_absolute() or config is not None)
-        yield from exposure.of_file(Path(".env"), secret=True, named=False)
+        if settings.file is not None:
+            yield from exposure.of_secret(settings.file.parent / layers.DOTENV)
         files = [Path(address.removeprefix("unix:")) for address in _listened(settings) if address.startswith("unix:")]
         if settings.tokens.store in ("file", "keyring"):
             files.append(settings.tokens.path.expanduser().absolute())

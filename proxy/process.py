@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from proxy import environment
 from proxy.errors import CountersignError
@@ -69,7 +70,7 @@ async def run(command: Sequence[str], timeout: float, *, alone: bool = False) ->
     try:
         transport, printed = await loop.subprocess_exec(
             lambda: _Printed(loop),
-            *command,
+            *_found(command),
             stdin=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=alone,
@@ -98,6 +99,12 @@ async def run(command: Sequence[str], timeout: float, *, alone: bool = False) ->
     code = transport.get_returncode()
     assert code is not None
     return Printed(code, bytes(printed.output), bytes(printed.errors))
+
+
+def _found(command: Sequence[str]) -> list[str]:
+    """Return the words of a program; one with a relative path is beside the configuration file."""
+    program, *rest = command
+    return [str(environment.beside(Path(program))) if os.sep in program else program, *rest]
 
 
 class _Printed(asyncio.SubprocessProtocol):

@@ -52,14 +52,22 @@ def test_without_a_file_nothing_is_said(dotenv: Path) -> None:
     dotenv.write_text("ONE=1\n")
     environment.read_dotenv(dotenv)
     dotenv.unlink()
-    environment.read_dotenv()
+    environment.read_dotenv(dotenv)
     assert environment.get("ONE") is None
 
 
-def test_by_default_it_is_the_one_in_the_working_directory(dotenv: Path) -> None:
+def test_none_is_read_where_there_is_no_configuration_file(dotenv: Path) -> None:
     dotenv.write_text("ONE=1\n")
-    environment.read_dotenv()
-    assert environment.get("ONE") == "1"
+    environment.read_dotenv(dotenv)
+    environment.read_dotenv(None)
+    assert environment.get("ONE") is None
+
+
+def test_a_relative_path_begins_beside_the_configuration_file(tmp_path: Path) -> None:
+    assert environment.beside(Path("x")) == Path("x")
+    environment.current().folder = tmp_path / "other"
+    found = [environment.beside(Path(text)) for text in ("x", "./y/x", "/x", "~/x", "~me/x")]
+    assert found == [tmp_path / "other/x", tmp_path / "other/y/x", Path("/x"), Path("~/x"), Path("~me/x")]
 
 
 def test_programs_do_not_see_what_is_for_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,16 +71,18 @@ def test_depth_is_how_many_keys_are_there() -> None:
 
 def test_the_environment_outdoes_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("COUNTERSIGN_A__B=1\nCOUNTERSIGN_A__C=2\nNOTHING\n")
+    Path("x.toml").touch()
     monkeypatch.setenv("COUNTERSIGN_A__B", "3")
-    found = gather(None, {}, use_file=False)
-    assert [layer.name for layer in found] == ["/run/secrets", ".env", "environment", "command line"]
+    found = gather(Path("x.toml"), {})
+    assert [layer.name for layer in found] == ["x.toml", "/run/secrets", ".env", "environment", "command line"]
     assert merged(found) == {"a": {"b": "3", "c": "2"}}
 
 
 def test_a_line_feed_at_the_end_of_a_variable_is_no_part_of_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text('COUNTERSIGN_A__B="1\\r\\n"\n')
+    Path("x.toml").touch()
     monkeypatch.setenv("COUNTERSIGN_A__C", "https://api.test\n")
-    assert merged(gather(None, {}, use_file=False)) == {"a": {"b": "1", "c": "https://api.test"}}
+    assert merged(gather(Path("x.toml"), {})) == {"a": {"b": "1", "c": "https://api.test"}}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +91,9 @@ def test_a_line_feed_at_the_end_of_a_variable_is_no_part_of_its_value(monkeypatc
 )
 def test_dotenv_that_is_no_text(content: bytes, text: str) -> None:
     Path(".env").write_bytes(content)
+    Path("x.toml").touch()
     with pytest.raises(ConfigError, match=text):
-        gather(None, {}, use_file=False)
+        gather(Path("x.toml"), {})
 
 
 def test_dotenv_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +101,48 @@ def test_dotenv_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(environment, "read_dotenv", refuse)
+    Path("x.toml").touch()
     with pytest.raises(ConfigError, match=r"\.env: can't be read: Permission denied"):
-        gather(None, {}, use_file=False)
+        gather(Path("x.toml"), {})
+
+
+@pytest.mark.parametrize("named", [None, "elsewhere/x.toml", "config/countersign/countersign.toml"])
+def test_dotenv_is_read_beside_the_file_and_nowhere_else(monkeypatch: pytest.MonkeyPatch, named: str | None) -> None:
+    hostile = "COUNTERSIGN_ROUTES__DEFAULT__UPSTREAM=http://evil.test\nCOUNTERSIGN_CONFIG=evil.toml\n"
+    Path(".env").write_text(hostile)
+    Path("evil.toml").write_text("evil = 1")
+    if named is None:
+        assert merged(gather(None, {}, use_file=False)) == {}
+        return
+    file = Path(named)
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (file.parent / ".env").write_text("COUNTERSIGN_A__B=1\n")
+    found = gather(file if "elsewhere" in named else None, {})
+    assert merged(found) == {"a": {"b": "1"}}
+    assert sources(found) == [str(file.absolute()), str((file.parent / ".env").absolute())]
+    assert environment.current().folder == file.parent.absolute()
+
+
+def test_nor_does_the_one_beside_an_earlier_file_count_any_more() -> None:
+    Path("other").mkdir()
+    for name in ("x.toml", "other/x.toml"):
+        Path(name).touch()
+    Path(".env").write_text("COUNTERSIGN_A__B=1\n")
+    assert merged(gather(Path("x.toml"), {})) == {"a": {"b": "1"}}
+    assert merged(gather(Path("other/x.toml"), {})) == merged(gather(None, {}, use_file=False)) == {}
+
+
+@pytest.mark.parametrize("name", ["x.toml", ".env", "secrets/COUNTERSIGN_A__B"])
+def test_a_file_that_others_can_write_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setattr(layers, "SECRETS_DIRECTORY", tmp_path / "secrets")
+    Path("secrets").mkdir()
+    Path("x.toml").touch()
+    Path(name).write_text("")
+    gather(Path("x.toml"), {})
+    Path(name).chmod(0o606)
+    with pytest.raises(ConfigError, match=rf"{name}: other users can write it; expected: chmod o-w .*{name}$"):
+        gather(Path("x.toml"), {})
 
 
 def test_only_files_that_name_a_key_are_read_from_the_secrets_directory(
@@ -144,19 +187,13 @@ def test_the_home_is_used_without_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_file_may_be_wanted_and_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(layers, "find", lambda: None)
-    assert len(gather(None, {}, need_file=False)) == 4
+    assert len(gather(None, {}, need_file=False)) == 3
     with pytest.raises(ConfigError, match="no configuration found") as caught:
         gather(None, {})
     home = f"{tmp_path}/config/countersign/countersign.toml"
     places = ("--config", "$COUNTERSIGN_CONFIG", "./countersign.toml", home, "/etc/countersign/countersign.toml")
     for place in places:
         assert place in str(caught.value)
-
-
-def test_dotenv_can_name_the_file() -> None:
-    Path(".env").write_text("COUNTERSIGN_CONFIG=x.toml\n")
-    Path("x.toml").write_text("a = 1")
-    assert gather(None, {})[0].table == {"a": 1}
 
 
 def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from proxy.gateway.server import require_parser
 from proxy.life import exposures
 from proxy.log import Log
 from proxy.mistakes import dotted, nearest
+from proxy.transport.origin import socket_of
 from proxy.transport.outgoing import NONE, shown
 
 PATIENCE = 20.0  # seconds for each route
@@ -109,7 +110,7 @@ def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bo
     else:
         click.echo(table(rows))
     click.echo(f"configuration: {', '.join(settings.sources)}", err=True)
-    for text in exposures(settings, config):
+    for text in (*exposures(settings), *ambiguous(settings)):
         click.echo(f"warning: {text}", err=True)
     try:
         require_parser()
@@ -118,6 +119,18 @@ def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bo
     for text in missing:
         click.echo(f"error: {text}", err=True)
     sys.exit(1 if missing or not all(row.ok for row in rows) else 0)
+
+
+def ambiguous(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each plain upstream whose name stands for two addresses of this machine."""
+    for name, route in settings.routes.items():
+        url = route.upstream
+        if url.scheme == "http" and socket_of(url) is None and f".{url.host}".endswith(".localhost"):
+            key = dotted(("routes", name, "upstream"))
+            yield (
+                f"{key}: {url.host} may be 127.0.0.1 or [::1], and another user may listen on one of them; "
+                "expected the one that is meant"
+            )
 
 
 def asked_paths(given: Sequence[str], settings: Settings) -> dict[str, str]:

@@ -78,7 +78,7 @@ def command(
     never_wait()
     log = Log(stderr(), form=log_format, colours=in_colour(), requests=access_log, level=log_level)
     settings = load(config, overrides, use_file=to is None)
-    for text in exposures(settings, config, use_file=to is None):
+    for text in exposures(settings):
         log.warning(text)
     if settings.server.workers == 1:
         run_loop(to_the_end(serve(App(settings, log, reread=reread), log)))

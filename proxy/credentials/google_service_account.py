@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -27,7 +26,7 @@ from proxy.stores import Token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.settings import check_url
 from proxy.transport.proxies import ProxySettings
-from proxy.values import Words
+from proxy.values import FilePath, Words
 
 LIFE = 3600  # seconds; the longest that Google takes
 GOOGLE = "https://oauth2.googleapis.com/token"  # unless the key file names another one
@@ -49,7 +48,7 @@ class GoogleServiceAccount(ProxySettings, Renewable):
     """``type = "google_service_account"``; the key file is read again when it changes."""
 
     type: Literal["google_service_account"]
-    key_file: Path
+    key_file: FilePath
     scope: Words | str = ""
     audience: str = ""
 

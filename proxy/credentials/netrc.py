@@ -17,13 +17,14 @@ from pydantic import PrivateAttr
 from proxy.credentials import AUTHORIZATION, Context, Credential, Scheme, SecretKey
 from proxy.errors import CredentialError, SecretError
 from proxy.secrets import Source, text_of_file
+from proxy.values import FilePath
 
 
 class Netrc(Credential):
     """``type = "netrc"``; the file is read again when it changes."""
 
     type: Literal["netrc"]
-    file: Path = Path("~/.netrc")
+    file: FilePath = Path("~/.netrc")
     _read: tuple[str, netrc] | None = PrivateAttr(default=None)
 
     @cached_property

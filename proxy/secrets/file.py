@@ -15,6 +15,7 @@ from proxy.errors import SecretError
 from proxy.secrets import Source
 from proxy.secrets._mounts import is_remote
 from proxy.threads import Threads
+from proxy.values import FilePath
 
 _WRITTEN = 0.5  # seconds that a file may be empty while somebody writes it in place
 _PAUSE = 0.01  # seconds
@@ -25,7 +26,7 @@ class File(Source):
     """``{ file = "PATH" }``; ``~`` is the home directory."""
 
     kind: ClassVar[str] = "file"
-    file: Path
+    file: FilePath
     _seen: tuple[object, str] | None = PrivateAttr(default=None)
     _reading: asyncio.Task[str] | None = PrivateAttr(default=None)
     _is_near: bool = PrivateAttr(default=False)  # whether a look at its state can't hang

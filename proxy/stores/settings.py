@@ -13,7 +13,7 @@ from proxy.errors import ConfigError, SecretError, StoreError
 from proxy.mistakes import nearest
 from proxy.secrets import SOURCES, Secret, Source, kind_of, meant
 from proxy.stores import Setup, default_path, kind, kinds
-from proxy.values import Model
+from proxy.values import FilePath, Model
 
 
 def _checked(choice: str) -> str:
@@ -79,7 +79,7 @@ class TokenSettings(Model):
     """``[tokens]``."""
 
     store: Choice = "file"
-    path: Path = Field(default_factory=_path)
+    path: FilePath = Field(default_factory=_path)
     key: Secret | None = None
     old_keys: tuple[Secret, ...] = ()
 

@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import certifi
@@ -14,15 +13,15 @@ import certifi
 from proxy import environment
 from proxy.environment import Environment
 from proxy.errors import ConfigError
-from proxy.values import Model
+from proxy.values import FilePath, Model
 
 
 class TlsSettings(Model):
     """``tls`` of a route: trusted authorities, a client certificate."""
 
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
     verify: bool = True
 
 

@@ -14,7 +14,7 @@ from aiohttp import http_parser
 import proxy
 from proxy import demo
 from proxy.cli import check
-from proxy.cli.check import Row, asked_paths, checked, lasting, table, unresolved
+from proxy.cli.check import Row, ambiguous, asked_paths, checked, lasting, table, unresolved
 from proxy.config import Settings, load
 from proxy.demo import DemoServer, accounts
 from proxy.gateway import server
@@ -349,3 +349,23 @@ async def test_live_by_command(api: DemoServer, run: Run, config: Config) -> Non
     found = await asyncio.to_thread(run, "check", "--live", "--config", config(text))
     assert found.code == 1
     assert "401 refused the credential" in found.out
+
+
+@pytest.mark.parametrize(
+    ("upstream", "is_told"),
+    [
+        ("http://localhost:3000", True),
+        ("http://api.LocalHost", True),
+        ("https://localhost:3000", False),  # by its certificate
+        ("http://127.0.0.1:3000", False),
+        ("http://[::1]:3000", False),
+        ("unix:/run/x.sock", False),
+    ],
+)
+def test_a_name_that_stands_for_two_addresses_is_told(upstream: str, is_told: bool) -> None:
+    host = upstream.lower().removeprefix("http://").partition(":")[0]
+    told = (
+        f"routes.a.upstream: {host} may be 127.0.0.1 or [::1], and another user may listen on one of them; "
+        "expected the one that is meant"
+    )
+    assert list(ambiguous(settings({"a": {"upstream": upstream}}))) == ([told] if is_told else [])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from proxy.errors import StoreError
@@ -117,8 +119,7 @@ async def test_what_they_could_change_is_told(run: Run, api: Api, folder: Path) 
         f'[routes.api]\nupstream = "{api.url}"\n[tokens]\npath = "{folder}/state/tokens.json"\n'
         f'[server]\nlisten = ["127.0.0.1:0", "unix:{folder}/run/own.sock"]\n'
     )
-    file.chmod(0o646)
-    told = [f"{file} can be changed by every user"]
+    told = []
     for name in ("state", "run"):
         (folder / name).mkdir()
         (folder / name).chmod(0o777)
@@ -130,3 +131,93 @@ async def test_what_they_could_change_is_told(run: Run, api: Api, folder: Path) 
     for text in told:
         assert text in check.said
         assert text in serving.said
+
+
+HOSTILE = f"""
+COUNTERSIGN_ROUTES__DEFAULT__UPSTREAM=http://127.0.0.1:9
+COUNTERSIGN_ROUTES__API__UPSTREAM=http://127.0.0.1:9
+COUNTERSIGN_ROUTES__API__CREDENTIAL={{"type": "bearer", "token": {{"command": ["touch", "{{ran}}"]}}}}
+TOKEN={SECRET}-of-another
+"""
+
+
+async def test_a_hostile_dotenv_of_the_working_directory_is_not_read(
+    run: Run, api: Api, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / ".env").write_text(HOSTILE.replace("{ran}", str(folder / "ran")))
+    (tmp_path / "countersign.toml").write_text("[hostile]\n")
+    os.chown(tmp_path / ".env", NOBODY, NOBODY)
+    process = await run(
+        "run", "--to", api.url, "--bearer", "env:TOKEN", "--listen", "127.0.0.1:0", env={"TOKEN": SECRET}
+    )
+    assert (await process.ask()).status == 200
+    assert f"Bearer {SECRET}\r\n".encode() in api.heard
+    assert "configuration:" not in process.said
+    file = folder / "own.toml"
+    file.write_text(f'[routes.api]\nupstream = "{api.url}"\n')
+    for words in (("check", "--live"), ("tokens", "list"), ("explain", "GET", "http://localhost/x")):
+        command = await run(words[0], *words[1:], "--config", str(file))
+        assert await command.ends() == 0, command.said
+        assert str(tmp_path) not in command.said
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain", "tokens list", "health", "login"])
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_configuration_of_another_user_is_refused(run: Run, tmp_path: Path, command: str, named: bool) -> None:
+    file = tmp_path / "countersign.toml"
+    file.write_text('[routes.api]\nupstream = "http://127.0.0.1:9"\n')
+    os.chown(file, NOBODY, NOBODY)
+    process = await run(*command.split(), *(["--config", str(file)] if named else []), *_needed(command))
+    assert await process.ends() == 2
+    assert f"belongs to another user ({NOBODY}), who could change it; expected " in process.said
+    assert f"sudo chown 0 {file}" in process.said
+
+
+def _needed(command: str) -> tuple[str, ...]:
+    return {"explain": ("GET", "http://localhost/x"), "login": ("x",)}.get(command, ())
+
+
+async def test_modules_come_neither_from_the_working_directory_nor_hide_others(
+    run: Run, api: Api, tmp_path: Path, folder: Path
+) -> None:
+    for name in ("httpx", "own_auth", "yaml", "brotli", "netrc"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nraise SystemExit(3)\n")
+    (folder / "own_auth.py").write_text(
+        "import httpx\nclass Mine(httpx.Auth):\n    def auth_flow(self, request):\n"
+        "        request.headers['X-Mine'] = 'yes'\n        yield request\n"
+    )
+    (folder / "json.py").write_text("raise SystemExit(3)\n")
+    file = folder / "own.toml"
+    file.write_text(
+        f'[server]\nlisten = ["127.0.0.1:0"]\n[routes.api]\nupstream = "{api.url}"\n'
+        'credential = { type = "python", class = "own_auth:Mine" }\n'
+    )
+    process = await run(
+        "run", "--config", str(file), program="import sys; sys.path.remove(''); from proxy.__main__ import main; main()"
+    )
+    assert (await process.ask()).status == 200
+    assert b"X-Mine: yes" in api.heard
+    assert not (folder / "ran").exists()
+
+
+async def test_a_unix_socket_that_another_user_has_put_there_gets_no_credential(start: Start, folder: Path) -> None:
+    folder.chmod(0o777)
+    path = folder / "api.sock"
+    with socket.socket(socket.AF_UNIX) as theirs:
+        os.seteuid(NOBODY)
+        try:
+            theirs.bind(str(path))
+            theirs.listen()
+        finally:
+            os.seteuid(0)
+        theirs.setblocking(False)
+        own = await start({"routes": {"api": {"upstream": f"unix:{path}", "credential": BEARER}}})
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(own.url + "/x")
+        assert (answer.status_code, answer.json()["detail"]) == (
+            502, f"user {NOBODY} listens on the unix socket; expected root or user 0, or insecure = true"
+        )  # fmt: skip
+        connection, _ = theirs.accept()
+        with connection:
+            assert connection.recv(1) == b""
