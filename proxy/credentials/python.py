@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import importlib.util
 import inspect
 import sys
+import threading
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import httpx
@@ -21,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from proxy import environment, exposure
 from proxy.credentials import AUTHORIZATION, MASK, Context, Credential, Scheme
 from proxy.credentials._foreign import ForeignScheme
 from proxy.credentials._messages import FLOWS, Auth
@@ -30,13 +35,18 @@ from proxy.threads import Threads
 from proxy.transport.proxies import ProxySettings
 
 THREADS = 32
+_importing = threading.RLock()  # held while the search path has another folder
+
+
+class Unsafe(ValueError):
+    """Another user could change what would be imported."""
 
 
 class Python(ProxySettings, Credential):
     """``type = "python"``, ``class = "package.module:Class"``; other keys are the class's arguments.
 
     An argument may be a secret table such as ``{ env = "NAME" }``. What is installed is searched first, then
-    the working directory.
+    the folder of the configuration file: for this one import only.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -163,15 +173,14 @@ def load(path: str) -> type[Auth]:
     """Import the class at ``package.module:Class``.
 
     Raises:
-        ValueError: there is none, or it has not the methods of ``httpx.Auth``.
+        ValueError: there is none, another user could change it, or it has not the methods of ``httpx.Auth``.
 
     """
     module, _, name = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        imported = importlib.import_module(module)
+        imported = sys.modules.get(module) or _imported(module)
+    except Unsafe:
+        raise
     except (Exception, SystemExit) as failure:  # noqa: BLE001  # third-party code
         raise ValueError(f"can't be imported ({type(failure).__name__}){_place_in_modules(failure)}") from None
     found = getattr(imported, name, None)
@@ -180,6 +189,35 @@ def load(path: str) -> type[Auth]:
     if not inspect.isclass(found) or not any(callable(getattr(found, flow, None)) for flow in FLOWS):
         raise ValueError(f"is no class with a method of httpx.Auth; expected one of {', '.join(FLOWS)}")
     return found
+
+
+def _imported(module: str) -> ModuleType:
+    folder = environment.current().folder
+    if folder is None or importlib.util.find_spec(module.partition(".")[0]) is not None:
+        return importlib.import_module(module)
+    _require_ours(module.partition(".")[0], str(folder))
+    with _importing, _searched(str(folder)):
+        return importlib.import_module(module)
+
+
+@contextmanager
+def _searched(folder: str) -> Iterator[None]:
+    """Have modules searched in `folder`, too, after all other places: no module of it hides another."""
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def _require_ours(module: str, folder: str) -> None:
+    """Refuse a module that another user could change, or its bytecode."""
+    spec = PathFinder.find_spec(module, [folder])
+    for file in (spec.origin, spec.cached) if spec is not None else ():
+        flaw = next(exposure.flaws(Path(file)), None) if file is not None else None
+        if flaw is not None:
+            raise Unsafe(f"{file}: {flaw}")
 
 
 def _place_in_modules(failure: BaseException) -> str:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from proxy import environment
 from proxy.credentials.python import load
 from proxy.errors import CredentialError
 from proxy.secrets import Source
@@ -29,14 +32,82 @@ async def test_any_class_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> 
     await scheme.aclose()
 
 
-async def test_a_class_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [])
-    tmp_path.joinpath("module_of_test.py").write_text(
-        "import httpx\nclass Mine(httpx.Auth):\n    def auth_flow(self, request):\n"
-        "        request.headers['X-Mine'] = 'yes'\n        yield request\n"
-    )
+MINE = """
+import httpx
+import {more}
+
+class Mine(httpx.Auth):
+    def auth_flow(self, request):
+        try:
+            import later_of_test
+        except ImportError:
+            request.headers["X-Mine"] = "yes"
+        yield request
+"""
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the configuration file, which is not the working directory."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    environment.current().folder = folder
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.endswith("_of_test"):
+            del sys.modules[name]
+
+
+async def test_a_class_of_a_module_beside_the_configuration_file(beside: Path) -> None:
+    (beside / "module_of_test.py").write_text(MINE.format(more="neighbour_of_test"))
+    (beside / "neighbour_of_test.py").touch()
+    (beside / "later_of_test.py").touch()
+    before = [*sys.path]
     scheme = build({"type": "python", "class": "module_of_test:Mine"})
+    assert sys.path == before
+    # What its code imports later does not come from there.
     assert values(await applied(scheme), "X-Mine") == [b"yes"]
+
+
+@pytest.mark.parametrize("hostile", ["json", "httpx", "wave"])  # of the last nobody has imported the real one yet
+async def test_no_module_beside_it_hides_another(beside: Path, hostile: str) -> None:
+    (beside / "module_of_test.py").write_text(MINE.format(more=hostile))
+    (beside / f"{hostile}.py").write_text("raise SystemExit")
+    assert values(await applied(build({"type": "python", "class": "module_of_test:Mine"})), "X-Mine") == [b"yes"]
+    assert str(beside) not in str(sys.modules[hostile].__file__)
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_nothing_is_imported_from_the_working_directory(
+    beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_file: bool
+) -> None:
+    (tmp_path / "hostile_of_test.py").write_text("raise SystemExit")
+    environment.current().folder = beside if has_file else None
+    with pytest.raises(ValueError, match=r"^can't be imported \(ModuleNotFoundError\)"):
+        load("hostile_of_test:X")
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_failed_import_leaves_the_search_path_as_it_was(beside: Path) -> None:
+    (beside / "failing_of_test.py").write_text("import sys\nsys.path.insert(0, '/added')\n1 / 0\n")
+    before = [*sys.path]
+    with pytest.raises(ValueError, match=r"ZeroDivisionError"):
+        load("failing_of_test:X")
+    assert sys.path == ["/added", *before]
+    sys.path.remove("/added")
+
+
+@pytest.mark.parametrize("name", ["module_of_test.py", "__pycache__"])
+def test_a_module_that_others_could_change_is_not_imported(beside: Path, name: str) -> None:
+    file = beside / "module_of_test.py"
+    file.write_text("raise SystemExit")
+    cached = Path(importlib.util.cache_from_source(file))
+    cached.parent.mkdir()
+    cached.touch()
+    (beside / name).chmod(0o707)
+    with pytest.raises(ValueError, match=rf"^{beside}/.*: other users can write .*chmod o-w {beside}/{name}$"):
+        load("module_of_test:X")
 
 
 async def test_it_is_made_once_however_many_want_it_and_in_a_thread() -> None:
