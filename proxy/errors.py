@@ -154,12 +154,6 @@ class LoopDetected(ProxyError):
     status, error, title = 508, "proxy_loop_detected", "The upstream is this proxy itself"
 
 
-class UntrustedUpstream(ProxyError):
-    """Another user of this machine listens where the upstream is expected."""
-
-    status, error, title = 502, "proxy_configuration_error", "Another user listens at the upstream's address"
-
-
 class Throttled(ProxyError):
     """A gate that the API's 429 has closed stays closed longer than ``retry.max_wait``."""
 
@@ -282,6 +276,12 @@ class UpstreamProtocolError(UpstreamError):
     """What the upstream sent is not HTTP, or could be read in two ways."""
 
     error, title = "http_protocol_error", "The upstream's answer is not proper HTTP"
+
+
+class UntrustedUpstream(UpstreamError):
+    """Another user of this machine listens where the upstream is expected: another attempt changes nothing."""
+
+    error, title = "proxy_configuration_error", "Another user listens at the upstream's address"
 
 
 class TlsCertificateError(UpstreamError):

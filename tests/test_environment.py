@@ -89,7 +89,7 @@ def test_what_is_staged_holds_in_its_block_and_what_is_adopted_elsewhere(
     staged = Environment(withheld=frozenset({"LET_IN"}))
     with staged.staged():
         dotenv.write_text("NAME=new\n")
-        environment.read_dotenv()
+        environment.read_dotenv(dotenv)
         assert (environment.get("NAME"), "LET_IN" in environment.for_programs()) == ("new", False)
     assert (environment.get("NAME"), "LET_IN" in environment.for_programs()) == ("old", True)
     staged.adopt()

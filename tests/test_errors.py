@@ -27,6 +27,7 @@ TABLE = {
     "ConnectionTerminated": (502, "connection_terminated"),
     "TlsCertificateError": (502, "tls_certificate_error"),
     "TlsProtocolError": (502, "tls_protocol_error"),
+    "UntrustedUpstream": (502, "proxy_configuration_error"),
     "ResponseIncomplete": (502, "http_response_incomplete"),
     "CredentialError": (502, "proxy_configuration_error"),
     "TokenEndpointDown": (503, "destination_unavailable"),

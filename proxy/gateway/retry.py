@@ -21,6 +21,7 @@ from proxy.errors import (
     TlsCertificateError,
     TlsProtocolError,
     Unroutable,
+    UntrustedUpstream,
     UpstreamError,
     UpstreamProtocolError,
     WrongProtocol,
@@ -66,7 +67,7 @@ def may_repeat(method: str, *, idempotency_key: bool, settings: RetrySettings) -
 def after_failure(failure: UpstreamError, *, repeatable: bool, read_timeout: bool) -> bool:
     """Whether a request that met `failure` may be sent again; `read_timeout` as configured."""
     if isinstance(failure, _BEFORE_SENDING) and not failure.sent:
-        return not isinstance(failure, TlsCertificateError | WrongProtocol)
+        return not isinstance(failure, TlsCertificateError | UntrustedUpstream | WrongProtocol)
     if isinstance(failure, UpstreamProtocolError):
         return False
     if isinstance(failure, ReadTimeout) and not read_timeout:
@@ -76,6 +77,7 @@ def after_failure(failure: UpstreamError, *, repeatable: bool, read_timeout: boo
 
 _BEFORE_SENDING = (
     ConnectionRefused, ConnectTimeout, DnsError, OutgoingProxyError, TlsCertificateError, TlsProtocolError, Unroutable,
+    UntrustedUpstream,
 )  # fmt: skip
 
 

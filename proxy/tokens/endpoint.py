@@ -17,7 +17,14 @@ import httpx
 
 from proxy import USER_AGENT
 from proxy.clock import Clock
-from proxy.errors import CredentialError, TlsCertificateError, TokenEndpointDown, UpstreamError, WrongProtocol
+from proxy.errors import (
+    CredentialError,
+    TlsCertificateError,
+    TokenEndpointDown,
+    UntrustedUpstream,
+    UpstreamError,
+    WrongProtocol,
+)
 from proxy.stores import Token
 from proxy.tokens._body import described, has_fields, parsed, unpacked
 from proxy.tokens._errortext import error_of, shown
@@ -163,7 +170,7 @@ class Endpoint:
             problem, was_sent = f"{self._what} took longer than {self._timeout:g} s", True
         except UpstreamError as failure:
             problem, was_sent = f"{self._what}: {failure.detail}", failure.sent
-            repeatable = not isinstance(failure, TlsCertificateError | WrongProtocol)
+            repeatable = not isinstance(failure, TlsCertificateError | UntrustedUpstream | WrongProtocol)
         else:
             return await self._reply(response, body, [*sent([*self._url.params.multi_items(), *form], headers)])
         # Raised outside: what failed has the request on it, and would be the context.

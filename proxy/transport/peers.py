@@ -18,6 +18,7 @@ from proxy.transport.resolve import Address
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))  # proc_pid_net(5)
 _LISTENING = "0A"
+_SYSTEM: str = sys.platform
 _LOCAL_PEERCRED = 1  # unix(4) of macOS and FreeBSD, at level 0: struct xucred begins with its version and the user
 
 _IP = IPv4Address | IPv6Address
@@ -39,10 +40,10 @@ def require_trusted(wire: socket.socket) -> None:
 
 def _user_of(wire: socket.socket) -> int | None:
     """Return who listens at the other end; None where the system does not say."""
-    if sys.platform == "linux":
+    if _SYSTEM == "linux":
         _, user, _ = struct.unpack("3i", wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return int(user) & 0xFFFFFFFF
-    if sys.platform == "darwin" or sys.platform.startswith("freebsd"):  # pragma: no cover  # not where this is tested
+    if _SYSTEM == "darwin" or _SYSTEM.startswith("freebsd"):  # pragma: no cover  # not where this is tested
         return int(struct.unpack_from("2I", wire.getsockopt(0, _LOCAL_PEERCRED, 128))[1])
     return None
 

@@ -20,6 +20,7 @@ from proxy.errors import (
     ResponseIncomplete,
     TlsCertificateError,
     TlsProtocolError,
+    UntrustedUpstream,
     Unroutable,
     UpstreamError,
     UpstreamProtocolError,
@@ -65,6 +66,7 @@ def test_methods_are_the_configurations() -> None:
         (TlsProtocolError(), True, True),
         (TlsCertificateError(), False, False),  # it would be the same one again
         (WrongProtocol(), False, False),
+        (UntrustedUpstream(), False, False),
         (TlsProtocolError(sent=True), False, True),
         (OutgoingProxyError(sent=True), False, True),
         (ConnectionTerminated(), True, True),
