@@ -48,14 +48,17 @@ from tests.doubles import raw_server, read_head
 ADMIN_TOKEN = "generated"
 
 
-def settings(upstream: str = "http://127.0.0.1:1", routes: dict[str, Any] | None = None, **server: Any) -> Settings:
+def settings(
+    upstream: str = "http://127.0.0.1:1", routes: dict[str, Any] | None = None, file: Path | None = None, **server: Any
+) -> Settings:
     return load(
+        file,
         overrides={
             "server": {"listen": ["127.0.0.1:0"], "admin": "127.0.0.1:0", "workers": 2, **server},
             "tokens": {"store": "memory"},
             "routes": {"api": {"upstream": upstream, "retry": {"attempts": 1}, **(routes or {})}},
         },
-        use_file=False,
+        use_file=file is not None,
     )
 
 
@@ -200,8 +203,10 @@ async def test_a_reload_is_staged_and_then_taken_over(worker: Supervised) -> Non
         other: Place = (PROXY, "localhost:0")
         bound = kind(other[1]).bind(other[1], 2)
         Path(".env").write_text("NAME=x\n")
+        file = Path("c.toml")
+        file.touch()
         changed = settings(
-            f"http://127.0.0.1:{port}", listen=["127.0.0.1:0", "localhost:0"], admin_token={"env": "NAME"}
+            f"http://127.0.0.1:{port}", file=file, listen=["127.0.0.1:0", "localhost:0"], admin_token={"env": "NAME"}
         )
         Environment().adopt()  # it was read by another process
         worker.near.send(Stage(1, changed))
