@@ -77,15 +77,17 @@ def _of_final(place: str, found: os.stat_result) -> Iterator[str]:
         yield f"other users can write it; expected: {who} {quoted}"
 
 
-def _steps(path: str) -> Iterator[Step]:
-    """Yield each folder and link that leads to `path`, and what it leads to, with whether it is mounted read-only."""
+def _steps(path: str) -> list[Step]:
+    """Return each folder and link that leads to `path`, and what it leads to, with whether it is mounted read-only."""
     here, pending, links = "/", path.split("/")[::-1], 0
-    yield _step(here, os.lstat(here))
+    steps = [_step(here, os.lstat(here))]
     while pending:
         name = pending.pop()
         if name in ("", "."):
             continue
         if name == "..":
+            if steps[-1][0] == here != "/":
+                steps.pop()  # whoever owns it can't change what is above it
             here = os.path.dirname(here)  # noqa: PTH120  # of a text
             continue
         place = os.path.join(here, name)  # noqa: PTH118  # of a text
@@ -93,16 +95,17 @@ def _steps(path: str) -> Iterator[Step]:
         if stat.S_ISLNK(found.st_mode) and place.startswith("/proc/"):
             found = os.stat(place)  # noqa: PTH116  # what an open file is: its link's text is no path
         if not stat.S_ISLNK(found.st_mode):
-            yield _step(place, found)
+            steps.append(_step(place, found))
             here = place
             continue
         links += 1
         if links > _LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        yield place, found, _is_read_only(here)
+        steps.append((place, found, _is_read_only(here)))
         target = os.readlink(place)  # noqa: PTH115  # as a text
         pending += target.split("/")[::-1]
         here = "/" if target.startswith("/") else here
+    return steps
 
 
 def _step(place: str, found: os.stat_result) -> Step:

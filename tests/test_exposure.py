@@ -110,6 +110,19 @@ def test_links_are_followed_as_the_system_does(folder: Path) -> None:
     assert told.startswith(f"the link {link} belongs to another user")
 
 
+@needs_root
+def test_a_folder_that_is_left_again_does_not_matter_but_a_link_in_it_does(folder: Path) -> None:
+    """As `--config ../own/x.toml` in a working directory of another user."""
+    file = made(folder)
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    (theirs / "link").symlink_to("../countersign.toml")
+    os.chown(theirs, OTHER, OTHER)
+    assert list(flaws(theirs / ".." / file.name)) == []
+    (told,) = flaws(theirs / "link")
+    assert told.startswith(f"the folder {theirs} belongs to another user")
+
+
 def test_links_in_a_circle_are_no_file(folder: Path) -> None:
     (folder / "a").symlink_to("b")
     (folder / "b").symlink_to("a")
