@@ -84,7 +84,9 @@ def settings(routes: dict[str, Any], dotenv: dict[str, str] | None = None, **sec
     if dotenv is not None:
         text = "".join(f"{name}={value}\n" for name, value in dotenv.items())
         Path(".env").write_text(text)
-    return read(overrides=table, use_file=False)
+    file = Path("countersign.toml")  # which ``.env`` stands beside
+    file.touch()
+    return read(file, table)
 
 
 def told(old: Settings, new: Settings, running: Settings | None = None) -> tuple[str, dict[str, Any]]:
