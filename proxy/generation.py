@@ -100,6 +100,7 @@ class Generation:
         self._random = surroundings.random
         self._defect = surroundings.defect
         self._context = bound()
+        self.own = OwnAddresses()
         self._foreign: dict[ProxyRules, AnywhereTransport] = {}  # for what is not a route's own upstream
         self._tokens = Tokens(
             store,
@@ -109,8 +110,8 @@ class Generation:
             surroundings.warn,
             surroundings.random,
             debug=surroundings.debug,
+            own=self.own,
         )
-        self.own = OwnAddresses()
         self._schemes: dict[str, Scheme] = {}  # those that routes name
         self._built: list[tuple[str, Scheme]] = []  # all of them, inline ones included
         self.gateway = Gateway(
@@ -153,7 +154,7 @@ class Generation:
 
     def _anywhere(self, rules: ProxyRules) -> AnywhereTransport:
         if rules not in self._foreign:
-            self._foreign[rules] = AnywhereTransport(self._context, rules, connect=CONNECT, read=TIMEOUT)
+            self._foreign[rules] = AnywhereTransport(self._context, rules, connect=CONNECT, read=TIMEOUT, own=self.own)
         return self._foreign[rules]
 
     def _transport(

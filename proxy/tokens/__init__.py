@@ -21,6 +21,7 @@ from proxy.keys import SigningKey
 from proxy.secrets import Source
 from proxy.tokens.settings import ClientSettings
 from proxy.transport.outgoing import DIRECT, ProxyRules
+from proxy.transport.own import OwnAddresses
 
 if TYPE_CHECKING:
     from proxy.stores import Store
@@ -79,6 +80,7 @@ class Tokens:
         random: spreads what would else happen all at once.
         sources: all that share this.
         debug: called with what helps to find a fault, such as each renewal.
+        own: addresses that token requests are not sent to, since this process listens there itself.
 
     """
 
@@ -91,6 +93,7 @@ class Tokens:
     sources: list[Renewed] = field(default_factory=list)
     outgoing: ProxyRules = DIRECT
     debug: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    own: OwnAddresses = field(default_factory=OwnAddresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from proxy.clock import Clock
 from proxy.errors import CredentialError, TokenEndpointDown
 from proxy.tokens.endpoint import Endpoint
 from proxy.tokens.settings import ClientSettings, check_url
+from proxy.transport.outgoing import is_inside
 
 MAX_AGE = 3600.0  # seconds that metadata is believed
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
@@ -66,6 +67,12 @@ class AuthorizationServer:
             check_url(f"{member} of the server's metadata", found, insecure=self._settings.insecure)
         except ValueError as problem:
             raise CredentialError(str(problem)) from None
+        # A server elsewhere could have us send a request to what trusts this machine, this proxy included.
+        if is_inside(found) and not is_inside(self._settings.issuer or ""):
+            raise CredentialError(
+                f"{member} of the server's metadata is on this machine, and the issuer is not; "
+                f"expected {key}, if that is meant"
+            )
         return found
 
     async def metadata(self) -> Metadata:

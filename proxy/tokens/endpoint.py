@@ -19,6 +19,7 @@ from proxy import USER_AGENT
 from proxy.clock import Clock
 from proxy.errors import (
     CredentialError,
+    LoopDetected,
     TlsCertificateError,
     TokenEndpointDown,
     UntrustedUpstream,
@@ -168,6 +169,8 @@ class Endpoint:
                     await response.aclose()
         except TimeoutError:
             problem, was_sent = f"{self._what} took longer than {self._timeout:g} s", True
+        except LoopDetected:
+            raise CredentialError(f"{self._what} is this proxy itself") from None
         except UpstreamError as failure:
             problem, was_sent = f"{self._what}: {failure.detail}", failure.sent
             repeatable = not isinstance(failure, TlsCertificateError | UntrustedUpstream | WrongProtocol)

@@ -49,7 +49,7 @@ class TokenRequests:
         self._own: AnywhereTransport | None = None
         if settings.tls != TlsSettings():
             tls = partial(bound(), settings.tls)
-            self._own = AnywhereTransport(tls, tokens.outgoing, connect=CONNECT, read=TIMEOUT)
+            self._own = AnywhereTransport(tls, tokens.outgoing, connect=CONNECT, read=TIMEOUT, own=tokens.own)
         self._transport: httpx.AsyncBaseTransport = self._own or tokens.client
         self.server = AuthorizationServer(settings, self._transport, tokens.clock)
         self._nonces = Nonces()

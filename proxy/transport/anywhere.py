@@ -8,6 +8,7 @@ from collections.abc import Callable
 import httpx
 
 from proxy.transport.outgoing import DIRECT, ProxyRules
+from proxy.transport.own import OwnAddresses
 from proxy.transport.stock import StockTransport
 
 
@@ -19,6 +20,7 @@ class AnywhereTransport(httpx.AsyncBaseTransport):
         rules: which proxy leads where.
         connect: seconds to connect, or None.
         read: seconds between two pieces, or None.
+        own: addresses that are refused, since this process listens there itself.
 
     """
 
@@ -29,7 +31,9 @@ class AnywhereTransport(httpx.AsyncBaseTransport):
         *,
         connect: float | None = 5.0,
         read: float | None = 60.0,
+        own: OwnAddresses | None = None,
     ) -> None:
+        self._own = own
         self._tls = tls
         self._rules = rules
         self._connect = connect
@@ -45,7 +49,9 @@ class AnywhereTransport(httpx.AsyncBaseTransport):
         """
         proxy = self._rules.proxy_for(request.url)
         if proxy not in self._transports:
-            self._transports[proxy] = StockTransport(self._tls, connect=self._connect, read=self._read, proxy=proxy)
+            self._transports[proxy] = StockTransport(
+                self._tls, connect=self._connect, read=self._read, proxy=proxy, own=self._own
+            )
         return await self._transports[proxy].handle_async_request(request)
 
     async def aclose(self) -> None:

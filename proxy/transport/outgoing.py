@@ -224,6 +224,12 @@ def _address(host: str) -> _Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def is_inside(url: str) -> bool:
+    """Whether a URL names this machine, or a metadata service that it alone reaches; nothing is resolved."""
+    host = host_of(httpx.URL(url))
+    return _is_always_direct(host, _address(host))
+
+
 def _is_always_direct(host: str, address: _Address | None) -> bool:
     if address is None:
         return is_loopback(host) or host in _METADATA_NAMES

@@ -18,7 +18,7 @@ from proxy.log import Log
 from tests.conftest import Start
 from tests.journeys.conftest import Build, House
 from tests.journeys.processes import Run
-from tests.journeys.wires import HEAD, OK
+from tests.journeys.wires import HEAD, OK, Api
 from tests.sockets import has_ipv6
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
@@ -206,3 +206,23 @@ async def test_by_several_workers(run: Run, tmp_path: Path) -> None:
     for at in [*range(len(upstreams))] * 2:
         seen = await process.ask(HEAD.replace(b"/x", b"/%d/x" % at), port)
         assert (seen.status, seen.error) == (508, "proxy_loop_detected"), upstreams[at]
+
+
+async def test_a_token_endpoint_that_is_the_proxy_itself_gets_no_request(start: Start, api: Api) -> None:
+    port = free_port()
+    credential = {
+        "type": "oauth2", "grant": "client_credentials", "client_id": "me", "client_secret": "the-client-secret",
+        "token_url": f"http://127.0.0.1:{port}/b/oauth/token",
+    }  # fmt: skip
+    bearer = {"type": "bearer", "token": "of-route-b"}
+    running = await start({
+        "server": {"listen": [f"127.0.0.1:{port}"]},
+        "routes": {
+            "a": {"prefix": "/a", "upstream": api.url, "credential": credential},
+            "b": {"prefix": "/b", "upstream": api.url, "credential": bearer},
+        },
+    })  # fmt: skip
+    async with httpx.AsyncClient(trust_env=False) as client:
+        refused = await client.get(f"{running.url}/a/x")
+    assert (refused.status_code, refused.json()["detail"]) == (502, "the token endpoint is this proxy itself")
+    assert api.heard == b""

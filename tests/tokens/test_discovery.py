@@ -72,6 +72,27 @@ async def test_metadata_is_asked_for_once() -> None:
     assert (request.method, str(request.url)) == ("GET", f"{ISSUER}/.well-known/oauth-authorization-server")
 
 
+INSIDE = [
+    "https://127.0.0.1:8080/b/oauth/token", "http://127.0.0.1/t", "https://localhost/t", "https://a.localhost/t",
+    "https://[::1]/t", "https://[::ffff:127.0.0.1]/t", "https://0.0.0.0/t", "https://127.1/t", "https://0x7f000001/t",
+    "https://169.254.169.254/latest", "https://metadata.google.internal/t", "https://LOCALHOST./t",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", INSIDE)
+async def test_metadata_of_another_server_names_nothing_on_this_machine(url: str) -> None:
+    for insecure in (False, True):
+        assert "token_endpoint of the server's metadata" in await failure(
+            Script(document(token_endpoint=url)), insecure=insecure
+        )
+
+
+async def test_an_issuer_on_this_machine_may_name_it() -> None:
+    issuer = "http://127.0.0.1:9"
+    script = Script(document(issuer=issuer, token_endpoint="http://localhost:9/t"))
+    assert await server(script, issuer=issuer).token_url() == "http://localhost:9/t"
+
+
 @pytest.mark.parametrize("first", [404, 400, answer(200, [], b"<html>"), answer(200, [], b"[]")])
 async def test_openid_s_place_is_the_next(first: Any) -> None:
     script = Script(first, document())
@@ -124,9 +145,10 @@ async def test_an_endpoint_that_no_secret_may_be_sent_to_is_not_used(endpoint: A
     assert says in await failure(Script(document(token_endpoint=endpoint)))
 
 
-async def test_this_machine_and_who_wants_it_may_use_plain_http() -> None:
-    for url, insecure in (("http://127.0.0.1:9/t", False), ("http://x.test/t", True)):
-        assert await server(Script(document(token_endpoint=url)), insecure=insecure).token_url() == url
+async def test_who_wants_it_may_use_plain_http() -> None:
+    url = "http://x.test/t"
+    assert await server(Script(document(token_endpoint=url)), insecure=True).token_url() == url
+    assert "plain http" in await failure(Script(document(token_endpoint=url)))
 
 
 async def test_a_redirect_is_not_followed() -> None:
