@@ -15,6 +15,7 @@ import pytest
 
 from proxy.admin import Admin
 from proxy.config import Settings, read
+from proxy.credentials.netrc import Netrc
 from proxy.environment import Environment
 from proxy.errors import ConfigError
 from proxy.generation import Generation
@@ -22,6 +23,9 @@ from proxy.log import Log
 from proxy.reload import Change, beside, done, explained, failed
 from proxy.stores import Setup
 from proxy.stores.memory import MemoryStore
+from tests.keyrings import OwnKeyring, own_keyring
+
+__all__ = ["own_keyring"]
 
 # -- beside the loop -----------------------------------------------------------------------------------------
 
@@ -141,6 +145,35 @@ def test_a_route_has_changed_if_its_variable_in_the_dotenv_file_has() -> None:
     outcome, event = told(settings(routes, {"THE_KEY": "c4n4ry-1"}), settings(routes, {"THE_KEY": "c4n4ry-2"}))
     assert event["routes_changed"] == "a"
     assert "c4n4ry" not in f"{outcome}{event}"
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        {"type": "bearer", "token": {"env": "THE_KEY"}},
+        {"type": "bearer", "token": {"file": "secret"}},
+        {"type": "bearer", "token": {"command": ["cat", "secret"]}},
+        {"type": "bearer", "token": {"keyring": "service", "username": "user"}},
+        {"type": "netrc", "file": "netrc"},
+        {"type": "session", "login": {"url": "https://a.test", "json": {"password": {"file": "secret"}}}},
+        {"type": "python", "class": "httpx:BasicAuth", "username": "me", "password": {"file": "secret"}},
+    ],
+    ids=lambda credential: next(iter(credential.get("token", {credential["type"]: ""}))),
+)
+async def test_a_route_has_not_changed_because_its_secret_has_been_read(
+    credential: dict[str, Any], own_keyring: OwnKeyring
+) -> None:
+    own_keyring.set_password("service", "user", "c4n4ry")
+    Path("secret").write_text("c4n4ry")
+    Path("netrc").write_text("machine a.test login me password c4n4ry")
+    routes = {"a": {**A, "credential": credential}}
+    old = settings(routes, {"THE_KEY": "c4n4ry"})
+    for _, source in old.secrets():
+        await source.get()
+    used = old.routes["a"].credential
+    if isinstance(used, Netrc):
+        await used.entries()
+    assert "routes_changed" not in told(old, settings(routes, {"THE_KEY": "c4n4ry"}))[1]
 
 
 def test_addresses_that_are_opened_or_closed_are_named() -> None:

@@ -27,6 +27,11 @@ class Netrc(Credential):
     file: FilePath = Path("~/.netrc")
     _read: tuple[str, netrc] | None = PrivateAttr(default=None)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Netrc) and self.file == other.file  # whatever has been read since then
+
+    __hash__ = Credential.__hash__
+
     @cached_property
     def source(self) -> Source:
         """The file as a secret."""

@@ -133,6 +133,14 @@ class Source(Model, ABC):
             raise SecretError(f"the JSON field {pick} of {self.where} is not a text")
         return str(value)
 
+    def __eq__(self, other: object) -> bool:
+        # What has been read since then does not make it another one.
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name) for name in type(self).model_fields
+        )
+
+    __hash__ = Model.__hash__
+
     def __repr__(self) -> str:
         return f"Secret({self.where})"
 

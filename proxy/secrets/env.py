@@ -27,6 +27,11 @@ class Env(Source):
         value = environment.current().dotenv.get(self.env)
         self._dotenv = None if value is None else SecretStr(value)
 
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and isinstance(other, Env) and self._dotenv == other._dotenv
+
+    __hash__ = Source.__hash__
+
     @property
     def variables(self) -> tuple[str, ...]:
         """As `Source.variables`."""
