@@ -7,6 +7,7 @@ of its own, so that one that is not adopted changes nothing.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 PREFIX = "COUNTERSIGN_"
 
@@ -25,12 +26,14 @@ class Environment:
 
     Attributes:
         dotenv: the variables of the ``.env`` file.
+        malformed: the numbers of its lines that are ignored, since they set no variable.
         withheld: names of variables that the programs that we start do not get.
         folder: where the configuration file is, absolute; None without a file.
 
     """
 
     dotenv: dict[str, str] = field(default_factory=dict, repr=False)
+    malformed: tuple[int, ...] = ()
     withheld: frozenset[str] = frozenset()
     folder: Path | None = None
 
@@ -83,6 +86,13 @@ def beside(path: Path) -> Path:
 
 def read_dotenv(path: Path | None) -> None:
     """Take over what `path` says, in place of what an earlier call took; no file, or a missing one, says nothing."""
-    is_there = path is not None and path.is_file()
-    found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if is_there else {}
-    current().dotenv = {name: value for name, value in found.items() if value is not None}
+    text = path.read_text(encoding="utf-8-sig") if path is not None and path.is_file() else ""
+    lines = list(parse_stream(io.StringIO(text)))
+    here = current()
+    here.dotenv = {line.key: line.value for line in lines if line.key is not None and line.value is not None}
+    here.malformed = tuple(_number(line.original.string, line.original.line) for line in lines if line.error)
+
+
+def _number(text: str, begin: int) -> int:
+    """Return the number of the first line of `text` that is not blank, where `text` begins in line `begin`."""
+    return begin + text[: len(text) - len(text.lstrip())].count("\n")

@@ -58,13 +58,24 @@ async def serve_until_signal(app: App, ready: Callable[[], None] = lambda: None)
 
 
 async def _reload_when(wanted: asyncio.Event, app: App) -> None:
-    while True:
-        await wanted.wait()
-        wanted.clear()
-        try:
-            await app.reload()
-        except Exception as failure:  # noqa: BLE001  # whatever it is, it must not be the last reload
-            app.log.defect(failure)
+    warning: asyncio.Task[None] | None = None
+    try:
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            before = app.settings
+            try:
+                await app.reload()
+            except Exception as failure:  # noqa: BLE001  # whatever it is, it must not be the last reload
+                app.log.defect(failure)
+            if app.settings is not before:
+                if warning is not None:
+                    warning.cancel()
+                # Beside it: a secret's command may take its time, and the next reload must not wait for it.
+                warning = asyncio.create_task(warn_early(app.settings, app.log), name="secrets")
+    finally:
+        if warning is not None:
+            warning.cancel()
 
 
 @contextmanager
@@ -102,12 +113,20 @@ def exposures(settings: Settings) -> Iterator[str]:
         return  # whoever needs the file says so
 
 
+def ignored(settings: Settings) -> Iterator[str]:
+    """Yield the lines of the ``.env`` file that have no effect."""
+    for line in settings.environment.malformed:
+        yield f".env:{line}: is ignored; expected NAME=VALUE"
+
+
 def _listened(settings: Settings) -> list[str]:
     return [address for _, address in places.wanted(settings)]
 
 
 async def warn_early(settings: Settings, log: Log) -> None:
-    """Tell at start what would fail later, without asking any token endpoint."""
+    """Warn at a start and after a reload of what would fail later, without asking any token endpoint."""
+    for text in ignored(settings):
+        log.warning(text)
     wanted, room = settings.server.connections, files.room()
     if room < wanted:
         log.warning(f"server.connections is {wanted}; this process may have files open for {room} (ulimit -n)")  # noqa: G004

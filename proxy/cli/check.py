@@ -24,7 +24,7 @@ from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.headers import read
 from proxy.gateway.route import Route
 from proxy.gateway.server import require_parser
-from proxy.life import exposures
+from proxy.life import exposures, ignored
 from proxy.log import Log
 from proxy.mistakes import dotted, nearest
 from proxy.transport.origin import socket_of
@@ -110,7 +110,7 @@ def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bo
     else:
         click.echo(table(rows))
     click.echo(f"configuration: {', '.join(settings.sources)}", err=True)
-    for text in (*exposures(settings), *ambiguous(settings)):
+    for text in (*ignored(settings), *exposures(settings), *ambiguous(settings)):
         click.echo(f"warning: {text}", err=True)
     try:
         require_parser()

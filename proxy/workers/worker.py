@@ -186,6 +186,8 @@ class Worker:
         opened, self._opened = self._opened, {}
         change, self._change = self._change, None
         await self._app.take_over(change, opened)
+        if self._assignment.share == 0:  # once for all of them
+            self._do(warn_early(change.generation.settings, self._log))
 
     async def _give_up(self) -> None:
         places.close(self._opened, self._log.defect)

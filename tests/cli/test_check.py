@@ -60,6 +60,18 @@ token = { command = ["echo", "c4n4ry"] }
 """
 
 
+def test_lines_of_the_dotenv_file_that_are_ignored(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dotenv = tmp_path / ".env"
+    dotenv.touch(0o600)
+    dotenv.write_text("T0K3N=c4n4ry\nexport the c4n4ry\n")
+    found = run("check", "--config", config(TWO))
+    assert found.code == 0
+    assert "warning: .env:2: is ignored; expected NAME=VALUE\n" in found.err
+
+
 def test_a_table_of_routes(run: Run, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T0K3N", "c4n4ry")
     path = config(TWO)

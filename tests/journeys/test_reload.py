@@ -229,6 +229,30 @@ async def test_nothing_of_a_broken_configuration_takes_effect(run: Run, api: Api
     assert await process.ends() == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_secrets_that_are_missing_after_a_reload_are_told(
+    run: Run, api: Api, tmp_path: Path, workers: int
+) -> None:
+    config, dotenv = tmp_path / "c.toml", tmp_path / ".env"
+
+    def write(variable: str) -> None:
+        config.write_text(
+            f'[server]\nworkers = {workers}\nlisten = "127.0.0.1:0"\n[tokens]\nstore = "memory"\n'
+            f'[routes.a]\nupstream = "{api.url}"\n'
+            f'credential = {{ type = "bearer", token = {{ env = "{variable}" }} }}\n'
+        )
+
+    write("LET_IN")
+    process = await run("run", "--config", str(config), env={"LET_IN": "x"})
+    await process.says("status page")
+    assert "is not set" not in process.said
+    write("NOT_THERE")
+    dotenv.write_text("NOT A LINE\n")
+    process.signal(signal.SIGHUP)
+    await process.says(r"routes\.a\.credential\.token: the environment variable NOT_THERE is not set")
+    await process.says(r"\.env:1: is ignored; expected NAME=VALUE")
+
+
 def taken_address(taken: socket.socket, words: str) -> list[str]:
     return [f"127.0.0.1:{taken.getsockname()[1]}"] if "in use" in words else []
 
