@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import ClassVar
 
-from pydantic import PrivateAttr, SecretStr
+from pydantic import PrivateAttr, SecretStr, field_validator
 
 from proxy import environment
 from proxy.errors import SecretError
 from proxy.secrets import Source
+
+_NO_NAME = re.compile(r"[\s=$%{}:]")
+# As other programs mark a variable. Only a name in capitals is repeated: others may be a part of a secret.
+_WRAPPED = re.compile(r"[${%]*([A-Z_][A-Z0-9_]*)[}%]*")
 
 
 class Env(Source):
@@ -31,6 +36,14 @@ class Env(Source):
         return super().__eq__(other) and isinstance(other, Env) and self._dotenv == other._dotenv
 
     __hash__ = Source.__hash__
+
+    @field_validator("env")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if _NO_NAME.search(name) or not name:
+            found = _WRAPPED.fullmatch(name)
+            raise ValueError(f'is not the name of a variable; expected env = "{found[1] if found else "NAME"}"')
+        return name
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from pydantic import ValidationError
 
 from proxy.environment import Environment
 from proxy.errors import SecretError
@@ -39,3 +40,19 @@ async def test_a_later_dotenv_file_is_for_a_later_configuration() -> None:
 async def test_one_that_is_not_set_is_named() -> None:
     with pytest.raises(SecretError, match="the environment variable NOT_SET is not set"):
         await Env(env="NOT_SET").get()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("$API_TOKEN", "API_TOKEN"), ("${API_TOKEN}", "API_TOKEN"), ("%API_TOKEN%", "API_TOKEN"), ("", "NAME"),
+     ("$c4n4ry", "NAME"), ("API_TOKEN=c4n4ry", "NAME"), ("Bearer c4n4ry", "NAME"), ("env:c4n4ry", "NAME")],
+)  # fmt: skip
+def test_what_is_no_name_of_a_variable(name: str, meant: str) -> None:
+    with pytest.raises(ValidationError, match=f'is not the name of a variable; expected env = "{meant}"') as caught:
+        Env(env=name)
+    assert "c4n4ry" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "a", "A-B", "a.b", "ProgramFiles(x86)"])
+def test_any_other_name_may_be_set(name: str) -> None:
+    assert Env(env=name).where == f"the environment variable {name}"

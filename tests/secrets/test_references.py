@@ -19,6 +19,10 @@ KEYRING = '{ keyring = "SERVICE", username = "USER" }'
         ("env:API_TOKEN", NAMED),
         (" env:API_TOKEN ", NAMED),
         ("env:api_token", '{ env = "api_token" }'),
+        ("ENV:API_TOKEN", NAMED),
+        ("env: API_TOKEN", NAMED),
+        ("File:/x", '{ file = "PATH" }'),
+        ("op://vault/item/field", '{ command = ["op", "read", "op://…"] }'),
         ("file:/run/secrets/x", '{ file = "PATH" }'),
         ("cmd:pass show x", COMMAND),
         ("command:pass show x", COMMAND),
@@ -40,6 +44,11 @@ def test_some_are_references_wherever_they_stand(text: str, table: str) -> None:
         ("${env:API_TOKEN}", NAMED),
         ("$env:API_TOKEN", NAMED),
         ("%API_TOKEN%", NAMED),
+        ("{$API_TOKEN}", NAMED),
+        ("{env.API_TOKEN}", NAMED),
+        ("{{ API_TOKEN }}", NAMED),
+        ("{{API_TOKEN}}", NAMED),
+        ("${{ secrets.API_TOKEN }}", NAMED),
         ("$(pass show x)", COMMAND),
     ],
 )
@@ -56,6 +65,8 @@ def test_what_may_be_a_secret_after_all_is_not_repeated() -> None:
         "${NAME:-c4n4ry}",
         "keyring:c4n4ry",
         "env:a c4n4ry",
+        "op://c4n4ry",
+        "{{c4n4ry}}",
     ):
         found = meant(text, substituted=True)
         assert found
