@@ -10,7 +10,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ NO_KEYS = frozenset({"COUNTERSIGN_CONFIG", "COUNTERSIGN_STORE_KEY"})
 
 Table = dict[str, Any]  # Any: TOML
 KeyPath = tuple[str, ...]
+
+_OPTIONS: Mapping[KeyPath, str] = {
+    ("server", "listen"): "--listen",
+    ("server", "admin"): "--admin",
+    ("routes", "default", "upstream"): "--to",
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,13 @@ def gather(path: Path | None, overrides: Table, *, use_file: bool = True, need_f
     if dotenv is not None:
         layers.append(_flat(str(dotenv), f"{dotenv}: variable ", environment.current().dotenv, merged(layers)))
     layers.append(_flat("environment", "environment variable ", os.environ, merged(layers)))
-    return [*layers, Layer("command line", overrides)]
+    return [*layers, _command_line(overrides)]
+
+
+def _command_line(overrides: Table) -> Layer:
+    layer = Layer("command line", overrides)
+    options = {path: f"command line: {name}" for path, name in _OPTIONS.items() if layer.depth(path) == len(path)}
+    return replace(layer, variables=options)
 
 
 def merged(layers: Iterable[Layer], is_whole: Callable[[object], bool] = lambda _: False) -> Table:

@@ -197,6 +197,12 @@ def _mistake(error: Any, place: _Place) -> Mistake:  # Any: pydantic's ErrorDeta
 
 
 def _table(place: _Place) -> str:
+    if place.path in (("routes",), ("credentials",)):
+        return f"is not a table; expected [{place.path[0]}.NAME], a table for each"
+    if len(place.path) == 2 and place.path[0] in ("routes", "credentials"):
+        known = {key for option in place.options for key in option.get("properties", ())}
+        if place.path[1] in known:  # the name is missing
+            return f"is not a table; expected {place.path[1]} in [{place.path[0]}.NAME]"
     option = place.options[0] if place.options else {}
     keys = sorted(option.get("properties", ()), key=lambda key: key not in option.get("required", ()))
     if not keys:
@@ -212,7 +218,9 @@ def _holds_numbers(place: _Place) -> bool:
 
 _QUOTABLE = frozenset({*_PLAIN, "value_error"} - {"string_type"})  # a number in place of a text may be a secret
 _HARMLESS = re.compile(
-    r"\d{1,6}(?: ?[A-Za-z]{1,8})?|(?:[A-Za-z0-9.*-]{0,64}|\[[0-9A-Fa-f:.]{0,39}\]):\d{0,6}", re.ASCII
+    r"\d{1,6}(?: ?[A-Za-z]{1,8})?|(?:https?://)?(?:(?:[A-Za-z0-9.*-]{0,64}|\[[0-9A-Fa-f:.]{0,39}\]):\d{0,6}|localhost)/?"
+    r"|\d{1,3}(?:\.\d{1,3}){3}|\[?[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}\]?",
+    re.ASCII,
 )
 _LARGEST = 1_000_000
 

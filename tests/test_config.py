@@ -226,7 +226,7 @@ def test_a_user_without_a_home_can_keep_tokens_in_memory(
 STORES = "one of file, keyring, memory, redis://…, rediss://…, unix://…"
 ONE = [
     ("", 'routes: is empty; right would be at least one [routes.NAME] with an upstream'),
-    ("routes = 3", "routes: 3 is not a table; right would be keys and values"),
+    ("routes = 3", "routes: 3 is not a table; expected [routes.NAME], a table for each"),
     ("routes.a = 3",
      "routes.a: 3 is not a table; expected one with upstream, proxy, no_proxy, prefix, host, listen, …"),
     ("[routes.a]", 'routes.a.upstream: is missing; right would be upstream = "https://api.example.com"'),
@@ -295,6 +295,10 @@ ONE = [
      "server.trust_network: is not a yes or no; right would be true or false"),
     (BASE + '[server]\nadmin = "x"',
      'server.admin: not an address; right would be "127.0.0.1:8080", "[::1]:8080" or "unix:/run/x.sock"'),
+    *(
+        (BASE + f'[server]\nlisten = "{given}"', f'server.listen.0: "{given}" is {NO_ADDRESS}')
+        for given in ("localhost", "127.0.0.1", "::1", "[::1]", "http://localhost:8080", "http://127.0.0.1:80/", ":80")
+    ),
     (BASE + "[server]\nadmin = 3", f"server.admin: 3 is {NO_ADDRESS}"),
     (BASE + '[server]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]',
      "server.listen: names an address twice; right would be once"),
@@ -330,7 +334,10 @@ ONE = [
     ('[routes.a]\nupstream = "https://x"\n[routes.b]\nupstream = "https://y"\nprefix = "/"',
      "routes.b: matches the same requests as routes.a; right would be another prefix, host or listen"),
     (BASE + "[credentials]\nx = \"y\"", "credentials.x: is not a table; expected { type = \"…\", … }"),
-    ("credentials = 3\n" + BASE, "credentials: 3 is not a table; right would be keys and values"),
+    ('[[routes]]\nupstream = "https://a"', "routes: is not a table; expected [routes.NAME], a table for each"),
+    ('[routes]\nupstream = "https://a"', "routes.upstream: is not a table; expected upstream in [routes.NAME]"),
+    ('[credentials]\ntype = "none"\n' + BASE, "credentials.type: is not a table; expected type in [credentials.NAME]"),
+    ("credentials = 3\n" + BASE, "credentials: 3 is not a table; expected [credentials.NAME], a table for each"),
     (BASE + 'credential = "nope"',
      'routes.a.credential: no such credential; right would be "none", or a table [credentials.NAME]'),
     (BASE + 'credential = "gitub"\n[credentials.github]\ntype = "none"',
@@ -505,7 +512,7 @@ def test_mistakes_name_the_layer_that_they_stand_in(
         f"{path}:3: routes.a.cookies: is not allowed; right would be one of pass, drop",
         'environment: routes.b.upstream: is missing; right would be upstream = "https://api.example.com"',
         (
-            'command line: server.listen.0: not an address; right would be "127.0.0.1:8080", "[::1]:8080" or '
+            'command line: --listen: server.listen.0: not an address; right would be "127.0.0.1:8080", "[::1]:8080" or '
             '"unix:/run/x.sock"'
         ),
         (

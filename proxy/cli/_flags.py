@@ -16,6 +16,7 @@ from proxy.layers import Table
 _REFERENCES = "env:NAME, file:PATH, keyring:SERVICE/USER or cmd:COMMAND"
 _KINDS = ("env", "file", "keyring", "cmd")
 _REFERENCE = re.compile(rf"(?:{'|'.join(_KINDS)}):.", re.DOTALL)
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"[^\s:=]+")
 _BASIC = (
     "--basic: right would be USER:REF, REF:REF, or USER: and REF: for an empty password, "
@@ -23,8 +24,12 @@ _BASIC = (
 )
 
 
-def reference(text: str) -> Table:
+def reference(flag: str, text: str) -> Table:
     """Return the secret table that a REF on the command line means.
+
+    Args:
+        flag: the option that it belongs to.
+        text: what stands there.
 
     Raises:
         ConfigError: it is none; it is not repeated, since it may be the secret itself.
@@ -39,24 +44,26 @@ def reference(text: str) -> Table:
             case "file":
                 table = {kind: rest}
             case "cmd":
-                table = {"command": _words(rest)}
+                table = {"command": _words(flag, rest)}
             case "keyring":
                 service, _, user = rest.rpartition("/")
                 if not service or not user:
-                    raise ConfigError("keyring: right would be keyring:SERVICE/USER")
+                    raise ConfigError(f"{flag}: keyring: right would be keyring:SERVICE/USER")
                 table = {"keyring": service, "username": user}
     if not table:
-        raise ConfigError(f"a secret on the command line would stand in the process list; right would be {_REFERENCES}")
+        raise ConfigError(
+            f"{flag}: a secret on the command line would stand in the process list; right would be {_REFERENCES}"
+        )
     return table
 
 
-def _words(command: str) -> list[str]:
+def _words(flag: str, command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError:
-        raise ConfigError("cmd: has a quote without its end; right would be cmd:'pass show api'") from None
+        raise ConfigError(f"{flag}: cmd: has a quote without its end; right would be cmd:'pass show api'") from None
     if not words:
-        raise ConfigError("cmd: names no command; right would be cmd:'pass show api'")
+        raise ConfigError(f"{flag}: cmd: names no command; right would be cmd:'pass show api'")
     return words
 
 
@@ -73,11 +80,15 @@ def basic(text: str) -> Table:
     """
     for user, password in _splits(text):
         if not password or _REFERENCE.match(password):
-            username: Table | str = reference(user) if _REFERENCE.match(user) else user
-            return {"type": "basic", "username": username, "password": reference(password) if password else ""}
+            username: Table | str = reference("--basic", user) if _REFERENCE.match(user) else user
+            return {
+                "type": "basic",
+                "username": username,
+                "password": reference("--basic", password) if password else "",
+            }
     user, _, password = text.partition(":")
     if password and user not in _KINDS:
-        reference(password)  # says what is wrong with it
+        reference("--basic", password)  # says what is wrong with it
     raise ConfigError(_BASIC)
 
 
@@ -104,7 +115,7 @@ def settings_of_flags(
         raise ConfigError("--bearer and --basic both set Authorization; expected one of them")
     named: dict[str, Table] = {}
     if bearer is not None:
-        named["--bearer"] = {"type": "bearer", "token": reference(bearer)}
+        named["--bearer"] = {"type": "bearer", "token": reference("--bearer", bearer)}
     if basic_ is not None:
         named["--basic"] = basic(basic_)
     for flag, place, texts, separators in (
@@ -126,10 +137,13 @@ def settings_of_flags(
 
 
 def _pair(flag: str, text: str, separators: str) -> Table:
-    found = re.fullmatch(rf"([^{separators}]*)[{separators}](.*)", text, re.DOTALL)
-    if found is None:
+    name, separator, value = text, "", ""
+    if found := re.search(rf"[{separators}]", text):
+        name, separator, value = text[: found.start()], found[0], text[found.end() :]
+    # "X-Key env:NAME" has a colon, too, but not behind a name.
+    if not separator or (flag == "--header" and not _FIELD_NAME.fullmatch(name.strip())):
         raise ConfigError(f"{flag}: right would be NAME{separators[0]}REF, where REF is {_REFERENCES}")
-    return {"name": found[1].strip(), "value": reference(found[2].strip())}
+    return {"name": name.strip(), "value": reference(flag, value.strip())}
 
 
 def settings_of_addresses(listen: tuple[str, ...], admin: str | None) -> Table:

@@ -58,7 +58,7 @@ def _connection(address: str) -> http.client.HTTPConnection:
         return _UnixConnection(address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError('the address of the admin listener is none; right would be "127.0.0.1:8081"')
+        raise ConfigError('the address of the admin listener is malformed; expected one such as "127.0.0.1:8081"')
     # Where it listens everywhere, it is also here.
     host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
     return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)

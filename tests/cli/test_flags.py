@@ -29,27 +29,44 @@ CANARY = "c4n4ry-s3cr3t"
     ],
 )
 def test_references_name_secrets(text: str, table: dict[str, Any]) -> None:
-    assert reference(text) == table
+    assert reference("--bearer", text) == table
 
 
 @pytest.mark.parametrize(
     "text", [CANARY, f"x:{CANARY}", "", "env:", f"Bearer {CANARY}", ":", f"env:A:{CANARY}", f"env:a {CANARY}", "env:A="]
 )
 def test_a_secret_itself_is_refused_without_being_repeated(text: str) -> None:
-    with pytest.raises(ConfigError, match="would stand in the process list; right would be env:NAME") as caught:
-        reference(text)
+    with pytest.raises(
+        ConfigError, match=r"^--query: a secret on the command line would stand in the process list; right would be"
+    ) as caught:
+        reference("--query", text)
     assert CANARY not in str(caught.value)
 
 
 def test_a_command_has_a_program() -> None:
-    with pytest.raises(ConfigError, match="cmd: names no command"):
-        reference("cmd: ")
+    with pytest.raises(ConfigError, match=r"^--bearer: cmd: names no command"):
+        reference("--bearer", "cmd: ")
 
 
 @pytest.mark.parametrize("text", ["keyring:x", "keyring:/x", "keyring:x/"])
 def test_an_entry_of_a_keyring_has_a_service_and_a_user(run: Run, text: str) -> None:
     found = run("run", "--to", "https://x", "--bearer", text)
-    assert (found.code, found.err) == (2, "error: keyring: right would be keyring:SERVICE/USER\n")
+    assert (found.code, found.err) == (2, "error: --bearer: keyring: right would be keyring:SERVICE/USER\n")
+
+
+@pytest.mark.parametrize("text", ["X-Key env:NAME", ": env:NAME", "=env:NAME", f"X Key: {CANARY}", f"X-Key {CANARY}"])
+def test_a_header_without_a_name_in_front_of_its_separator(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--header: right would be NAME:REF, where REF is env:NAME") as caught:
+        settings_of_flags("https://x", None, None, (text,), ())
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--bearer", "--basic", "--header", "--query"])
+def test_the_option_that_has_no_reference_is_named(run: Run, flag: str) -> None:
+    text = {"--bearer": CANARY, "--basic": f"me:{CANARY}", "--header": f"X-Key: {CANARY}", "--query": f"k={CANARY}"}
+    found = run("run", "--to", "https://x", flag, text[flag])
+    assert found.err.startswith(f"error: {flag}: a secret on the command line would stand in the process list")
+    assert CANARY not in found.err
 
 
 # -- user name and password --------------------------------------------------------------------------------
@@ -119,8 +136,8 @@ def test_any_pair_is_read_as_it_was_written(user: str, password: str) -> None:
     assume(user not in ("env", "file", "cmd", "keyring"))
     assume(not BEGINS_A_REFERENCE.search(user[1:]))  # the user would end there
     table = basic(f"{user}:{password}")
-    assert table["username"] == (reference(user) if is_reference else user)
-    assert table["password"] == (reference(password) if password else "")
+    assert table["username"] == (reference("--basic", user) if is_reference else user)
+    assert table["password"] == (reference("--basic", password) if password else "")
 
 
 @given(st.text(alphabet=st.sampled_from("env:filcmdkyrgAB/ ")))

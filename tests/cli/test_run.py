@@ -54,11 +54,12 @@ CANARY = "c4n4ry-s3cr3t"
         (["--to", "https://x", "--query", CANARY], "--query: right would be NAME=REF"),
         (["--bearer", "env:A"], "right would be --to URL, too"),
         (["--query", "a=env:A"], "right would be --to URL, too"),
-        (["--to", ""], "command line: routes.default.upstream: not an http or https URL"),
-        (["--to", f"https://u:{CANARY}@x"], "command line: routes.default.upstream: holds a user name"),
+        (["--to", ""], "command line: --to: routes.default.upstream: not an http or https URL"),
+        (["--to", f"https://u:{CANARY}@x"], "command line: --to: routes.default.upstream: holds a user name"),
         (["--to", "http://api.example.com"], "the upstream is plain http beyond this machine"),
-        (["--to", "https://x", "--listen", "x"], "command line: server.listen.0: not an address"),
-        (["--to", "https://x", "--listen", "0.0.0.0:80"], "server.listen: is beyond this machine"),
+        (["--to", "https://x", "--listen", "x"], "command line: --listen: server.listen.0: not an address"),
+        (["--to", "https://x", "--listen", "0.0.0.0:80"], "--listen: server.listen: is beyond this machine"),
+        (["--to", "https://x", "--admin", "x:"], 'command line: --admin: server.admin: "x:" is not an address'),
     ],
 )
 def test_flags_that_are_wrong(run: Run, arguments: list[str], text: str) -> None:

@@ -185,7 +185,7 @@ def values(data: bytes) -> None:
 def references(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     calls: tuple[Callable[[], object], ...] = (
-        lambda: reference(text),
+        lambda: reference("--bearer", text),
         lambda: settings_of_flags("https://a", text, None, (), ()),
         lambda: settings_of_flags("https://a", None, text, (), ()),
         lambda: settings_of_flags("https://a", None, None, (text,), ()),
