@@ -238,7 +238,12 @@ def check_method(method: str) -> None:
 
 def method_denied(method: str) -> MethodDenied:
     """Return the answer to TRACE and CONNECT."""
-    return MethodDenied(f"{method} is not served here", headers=(_ALLOW,))
+    text = f"{method} is not served here"
+    if method.upper() == "CONNECT":
+        text += (
+            ", since this is no forward proxy; expected requests to its own address, such as http://localhost:8080/PATH"
+        )
+    return MethodDenied(text, headers=(_ALLOW,))
 
 
 def check_framing(head: Head, version: tuple[int, int]) -> None:

@@ -22,6 +22,17 @@ class Refusal:
     error: ProxyError
 
 
+# How the parser's messages begin; what follows repeats the request.
+_FLAWS = {
+    "Missing 'Host'": "Host is missing",
+    "Invalid method": "the method is malformed",
+    "Invalid header": "a header field is malformed",
+    "Bad status line": "the request line is malformed; expected METHOD /PATH HTTP/1.1",
+    "Invalid character in Content-Length": "Content-Length is malformed",
+    "Pause on PRI": "HTTP/2 is not served here; expected HTTP/1.1",
+}
+
+
 def judged(
     message: Any, head: bytes, *, method: str = "", limit: int, has_body: bool, upgraded: bool
 ) -> Any:  # Any: aiohttp keeps their names to itself
@@ -63,4 +74,7 @@ def fault(info: Any) -> ProxyError:  # Any: as above
         return info.error
     if info.message and "Too many headers" in info.message:
         return HeadTooLarge()
-    return MalformedRequest() if info.status == 400 else InternalError()
+    if info.status != 400:
+        return InternalError()
+    known = (text for begin, text in _FLAWS.items() if (info.message or "").lstrip().startswith(begin))
+    return MalformedRequest(next(known, ""))

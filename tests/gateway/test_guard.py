@@ -71,6 +71,7 @@ def test_trace_and_connect_are_405_whatever_their_host(method: str, host: bytes 
     assert name == b"Allow"
     assert b"TRACE" not in allowed
     assert b"CONNECT" not in allowed
+    assert ("this is no forward proxy" in caught.value.detail) == (method == "Connect" or method == "CONNECT")
 
 
 @pytest.mark.parametrize("version", [(0, 9), (1, 2), (2, 0), (3, 0), (11, 0)])

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser
 
 from proxy.errors import HeadTooLarge, InternalError, MalformedRequest, MethodDenied
 from proxy.gateway.parsed import Refusal, fault, is_rtsp, judged
@@ -83,6 +87,26 @@ def test_trace_and_connect_are_told_by_their_line(data: bytes) -> None:
 def test_anything_else_stays_refused(data: bytes) -> None:
     refused = Refused()
     assert judged(refused, data, **FACTS) is refused
+
+
+@pytest.mark.parametrize(
+    ("request_", "detail"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "Host is missing"),
+        (b"c4n4ry\r\n\r\n", "the method is malformed"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX Y: c4n4ry\r\n\r\n", "a header field is malformed"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: c4n4ry\0\r\n\r\n", "a header field is malformed"),
+        (b"GET /c4n4ry d HTTP/1.1\r\nHost: a\r\n\r\n", "the request line is malformed; expected METHOD /PATH HTTP/1.1"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: c4n4ry\r\n\r\n", "Content-Length is malformed"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is not served here; expected HTTP/1.1"),
+    ],
+)
+async def test_what_the_parser_refuses_is_named_in_words_of_our_own(request_: bytes, detail: str) -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(HttpProcessingError) as caught:
+        HttpRequestParser(BaseProtocol(loop), loop, 2**16).feed_data(request_)
+    found = fault(Refused(message=caught.value.message))
+    assert (found.status, found.detail) == (400, detail)
 
 
 def test_what_is_wrong_is_told_without_repeating_it() -> None:
