@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ NO_KEYS = frozenset({"COUNTERSIGN_CONFIG", "COUNTERSIGN_STORE_KEY"})
 Table = dict[str, Any]  # Any: TOML
 KeyPath = tuple[str, ...]
 
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 _OPTIONS: Mapping[KeyPath, str] = {
     ("server", "listen"): "--listen",
     ("server", "admin"): "--admin",
@@ -212,7 +214,8 @@ def read(path: Path) -> tuple[str, Table]:
     except UnicodeDecodeError as failure:
         raise ConfigError(f"{path}: {encoding.flaw(failure.object)}") from None
     except tomllib.TOMLDecodeError as failure:
-        raise ConfigError(f"{path}: is not TOML: {failure}") from None
+        line = _AT_LINE.search(str(failure))
+        raise ConfigError(f"{path}{f':{line[1]}' if line else ''}: is not TOML: {failure}") from None
     except (ValueError, RecursionError):
         raise ConfigError(f"{path}: holds a number of thousands of digits, or is nested too deeply") from None
 

@@ -220,6 +220,13 @@ def test_what_is_no_toml_is_told_without_its_text(tmp_path: Path) -> None:
     assert "c4n4ry" not in str(caught.value)
 
 
+def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("[routes.a]\nupstream = https://a\n")
+    with pytest.raises(ConfigError, match=r"x:2: is not TOML: Invalid value"):
+        read(path)
+
+
 def test_whole_tables_replace_each_other() -> None:
     below, above = Layer("a", {"x": {"y": 1}, "z": {"y": 1}}), Layer("b", {"x": {"w": 2}, "z": 3})
     assert merged([below, above]) == {"x": {"y": 1, "w": 2}, "z": 3}

@@ -27,7 +27,19 @@ P = ParamSpec("P")
 _EXTRA = re.compile(r"(?<=unexpected extra argument)(s?) \(.*\)", re.DOTALL)
 
 
-class Commands(click.Group):
+class Group(click.Group):
+    """Has no options of its own: they belong to its commands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say so where one stands in front of the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as failure:
+            text = f"no such option in front of the command; expected {ctx.command_path} COMMAND [OPTIONS]"
+            raise click.UsageError(text, ctx) from failure
+
+
+class Commands(Group):
     """Finds the commands in this folder; ``--version`` loads none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature

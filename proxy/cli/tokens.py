@@ -15,7 +15,7 @@ import click
 
 from proxy.admin.status import date
 from proxy.app import App
-from proxy.cli import aligned, config_option, told
+from proxy.cli import Group, aligned, config_option, told
 from proxy.cli.run import run_loop
 from proxy.config import load
 from proxy.errors import ConfigError, CountersignError, StoreError
@@ -173,7 +173,7 @@ def _with_store(config: Path | None, work: Callable[[Keeper], Awaitable[int]]) -
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group("tokens")
+@click.group("tokens", cls=Group)
 def command() -> None:
     """See, renew and forget the tokens that are kept; none is ever shown."""
 

@@ -42,6 +42,8 @@ def test_help_names_every_command(run: Run, flag: str) -> None:
         (["chek"], "no such command; right would be check"),
         (["xyzzy"], "right would be one of check, demo, explain"),
         (["check", "--cnfig", "x"], "No such option"),
+        (["--config", "x", "check"], "no such option in front of the command; expected countersign COMMAND [OPTIONS]"),
+        (["tokens", "--config", "x", "list"], "expected countersign tokens COMMAND [OPTIONS]"),
         (["explain", "GET"], "Missing argument"),
         (["run", "--log-format", "x"], "Invalid value"),
     ],
