@@ -22,6 +22,7 @@ class Refusal:
     error: ProxyError
 
 
+SPOKE_HTTP2 = "HTTP/2 is not served here; expected HTTP/1.1"
 # How the parser's messages begin; what follows repeats the request.
 _FLAWS = {
     "Missing 'Host'": "Host is missing",
@@ -29,7 +30,7 @@ _FLAWS = {
     "Invalid header": "a header field is malformed",
     "Bad status line": "the request line is malformed; expected METHOD /PATH HTTP/1.1",
     "Invalid character in Content-Length": "Content-Length is malformed",
-    "Pause on PRI": "HTTP/2 is not served here; expected HTTP/1.1",
+    "Pause on PRI": SPOKE_HTTP2,
 }
 
 

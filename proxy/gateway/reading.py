@@ -17,7 +17,7 @@ from proxy.gateway.bulk import WORTH_IT, Bulk
 from proxy.gateway.chunks import Chunks
 from proxy.gateway.connections import Client, Connections
 from proxy.gateway.duplex import Upgraded
-from proxy.gateway.parsed import Refusal
+from proxy.gateway.parsed import SPOKE_HTTP2, Refusal
 from proxy.gateway.service import Service
 from proxy.methods import METHOD, OF_OTHER_PROTOCOLS, USUAL
 
@@ -197,7 +197,8 @@ class Reading(asyncio.Protocol):
         elif len(head) > self._connections.settings.header_size:
             self.refuse(HeadTooLarge())
         elif is_whole:
-            self.refuse(MalformedRequest())
+            # The parser waits for the rest of HTTP/2's preface.
+            self.refuse(MalformedRequest(SPOKE_HTTP2 if head.lstrip().startswith(b"PRI * HTTP/2.0\r\n") else ""))
 
     # -- bodies --------------------------------------------------------------------------------------
 

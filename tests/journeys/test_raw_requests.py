@@ -6,6 +6,7 @@ The API records bytes. It saw nothing, or exactly one message that can be read i
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -492,6 +493,11 @@ async def test_trace_and_connect_are_not_served(house: House, line: bytes, host:
 
 async def test_trace_without_a_host_is_not_served_either(house: House) -> None:
     assert (await refused(house, b"TRACE * HTTP/1.0\r\n\r\n", 405)).get("Allow")
+
+
+async def test_http2_is_told_what_is_served(house: House) -> None:
+    answer = await refused(house, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert json.loads(answer.body)["detail"] == "HTTP/2 is not served here; expected HTTP/1.1"
 
 
 async def test_any_other_method_goes_on(house: House) -> None:
