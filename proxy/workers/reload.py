@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 
 from proxy import places
 from proxy.config import Settings
 from proxy.listeners import Listener
 from proxy.places import Place
 from proxy.reload import PATIENCE
+from proxy.threads import Threads
 from proxy.workers import GiveUp, Open, Stage, Staged, TakenOver, TakeOver
 from proxy.workers.child import Child
+
+_PAUSE = 0.02  # seconds between two looks at whether the configuration has been read
+
+
+class Reading:
+    """The configuration, being read in a thread: a disk may hang, and so may the import of third-party code.
+
+    Args:
+        reread: reads it.
+        monotonic: the clock, in seconds.
+
+    """
+
+    def __init__(self, reread: Callable[[], Settings], monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._deadline = monotonic() + PATIENCE
+        try:
+            # Threads of its own: an earlier reading may still hang.
+            self._read = Threads("configuration").submit(reread)
+        except OSError as failure:
+            self._read = Future()
+            self._read.set_exception(failure)
+
+    @property
+    def next(self) -> float:
+        """When to look at it again, monotonic seconds."""
+        return self._monotonic() + _PAUSE
+
+    @property
+    def over(self) -> bool:
+        """Whether there is a result, or none is waited for any more."""
+        return self._read.done() or self._monotonic() >= self._deadline
+
+    def settings(self) -> Settings:
+        """Return what was read.
+
+        Raises:
+            TimeoutError: it took too long.
+            CountersignError: it is no valid configuration.
+
+        """
+        return self._read.result(timeout=0)
 
 
 class Reload:

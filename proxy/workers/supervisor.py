@@ -35,7 +35,7 @@ from proxy.workers import (
 from proxy.workers.channel import pair
 from proxy.workers.child import Child, Closeable, fork
 from proxy.workers.inquiry import Inquiries
-from proxy.workers.reload import Reload
+from proxy.workers.reload import Reading, Reload
 from proxy.workers.restarts import Restarts
 from proxy.workers.signals import heard
 from proxy.workers.worker import Assignment
@@ -82,6 +82,7 @@ class Supervisor:
         self._restarts = Restarts(self._count)
         self._inquiries = Inquiries(self._serving, self._clock.monotonic)
         self._numbers = itertools.count(1)
+        self._reading: Reading | None = None
         self._reload: Reload | None = None
         self._reload_wanted = False
         self._outcome = ""  # of the last reload
@@ -114,6 +115,7 @@ class Supervisor:
         if self._end_by is None:
             self._start_those_due()
             if self._announced:
+                self._read()
                 self._begin_reload()
         for child in self._children:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.has_backlog else 0)
@@ -132,6 +134,8 @@ class Supervisor:
         moments = [self._inquiries.deadline, self._end_by]
         if self._reload is not None:
             moments.append(self._reload.deadline)
+        elif self._reading is not None and self._end_by is None:
+            moments.append(self._reading.next)
         elif self._end_by is None:
             moments.append(self._restarts.next)
         known = [moment for moment in moments if moment is not None]
@@ -163,8 +167,12 @@ class Supervisor:
         return [child for child in self._children if child.serves]
 
     def _start_those_due(self) -> None:
-        """Start workers; during a reload none, since it is not known yet with which configuration."""
-        if self._reload is not None:
+        """Start workers; during a reload none, since it is not known yet with which configuration.
+
+        Nor while a configuration is read, unless none serves: a thread reads it, and a fork could inherit a lock that
+        this thread holds.
+        """
+        if self._reload is not None or (self._reading is not None and self._serving()):
             return
         for share in self._restarts.take(now := self._clock.monotonic()):
             try:
@@ -289,20 +297,31 @@ class Supervisor:
 
     # -- reload --------------------------------------------------------------------------------------
 
-    def _begin_reload(self) -> None:
-        """Begin one if it is wanted and whoever is there has started."""
-        staying = [child for child in self._children if not child.leaving]
-        if not self._reload_wanted or self._reload is not None or not all(child.ready for child in staying):
+    def _staying(self) -> list[Child]:
+        return [child for child in self._children if not child.leaving]
+
+    def _read(self) -> None:
+        """Begin to read the configuration if a reload is wanted and all workers that are there have started."""
+        if not self._reload_wanted or self._reload is not None or self._reading is not None:
             return
-        self._reload_wanted = False
+        if all(child.ready for child in self._staying()):
+            self._reload_wanted = False
+            self._reading = Reading(self._reread, self._clock.monotonic)
+
+    def _begin_reload(self) -> None:
+        """Begin one when its configuration has been read."""
+        reading = self._reading
+        if reading is None or not reading.over:
+            return
+        self._reading = None
         try:
-            settings = self._reread()
+            settings = reading.settings()
         except Exception as failure:  # noqa: BLE001  # no reason for the workers to end
             self._tell_of_reload(reloading.failed(self._log, self._explained(failure)))
             return
         bind = partial(places.bind, settings, self._log.warning, tuple(self._listeners), self._count)
         now = self._clock.monotonic()
-        self._reload = Reload(next(self._numbers), settings, bind, staying, now, self._explained)
+        self._reload = Reload(next(self._numbers), settings, bind, self._staying(), now, self._explained)
         self._reload.begin()
 
     def _explained(self, failure: Exception) -> str:

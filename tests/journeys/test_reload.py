@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import socket
@@ -251,6 +252,27 @@ async def test_secrets_that_are_missing_after_a_reload_are_told(
     process.signal(signal.SIGHUP)
     await process.says(r"routes\.a\.credential\.token: the environment variable NOT_THERE is not set")
     await process.says(r"\.env:1: is ignored; expected NAME=VALUE")
+    process.signal(signal.SIGTERM)
+    assert await process.ends() == 0
+    assert process.said.count("NOT_THERE is not set") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_file_that_hangs_at_a_reload_holds_nothing_up(run: Run, api: Api, tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'[server]\nworkers = {workers}\nlisten = ["127.0.0.1:0"]\n[routes.a]\nupstream = "{api.url}"\n')
+    process = await run("run", "--config", str(file))
+    port = await process.port()
+    await process.says("status page")
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    process.signal(signal.SIGHUP)
+    for _ in range(4):
+        await asyncio.sleep(0.05)  # the signal arrives at some time; all of this holds before and after
+        assert (await process.ask(port=port)).status == 200
+        assert await status(process)
+    process.signal(signal.SIGTERM)
+    assert await process.ends() == 0
 
 
 def taken_address(taken: socket.socket, words: str) -> list[str]:

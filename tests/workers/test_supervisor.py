@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 import pytest
@@ -65,20 +67,66 @@ def test_every_share_has_somebody_who_accepts_it() -> None:
         worker.bury()
 
 
-def test_an_exception_that_nobody_expected_ends_no_worker() -> None:
+def reload(made: Supervisor) -> None:
+    made._reload_wanted = True
+    made._read()
+    assert made._reading is not None
+    with suppress(Exception):
+        made._reading._read.result(10)
+    made._begin_reload()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("c4n4ry"), SystemExit("c4n4ry")])
+def test_an_exception_that_nobody_expected_ends_no_worker(failure: BaseException) -> None:
     def broken() -> Settings:
-        raise RuntimeError("c4n4ry")
+        raise failure
 
     lines = io.StringIO()
     made = supervisor(2, broken, lines)
     worker = Puppet()
     made._children.append(worker)
-    made._reload_wanted = True
-    made._begin_reload()
+    reload(made)
     made._end_reload()
     assert worker.take() == [Outcome("failed: failed with RuntimeError")]
     assert "unexpected exception" in lines.getvalue()
     assert "c4n4ry" not in lines.getvalue()
+    made._children.clear()
+    made._close()
+    worker.bury()
+
+
+def test_a_configuration_that_hangs_holds_nothing_up_and_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, lines = threading.Event(), io.StringIO()
+
+    def hanging() -> Settings:
+        gate.wait(30)
+        raise AssertionError
+
+    made = supervisor(2, hanging, lines)
+    worker = Puppet()
+    made._children.append(worker)
+    started = list[int]()
+    monkeypatch.setattr(made, "_start", started.append)
+    made._restarts.take(0.0)
+    made._reload_wanted = made._announced = True
+    made._read()
+    made._begin_reload()
+    assert worker.take() == []
+    patience = made._patience()
+    assert patience is not None
+    assert patience < 1
+    made._restarts.put(1, 0.0, -100.0)
+    made._start_those_due()
+    assert started == []  # another one serves
+    worker.ready = False
+    made._start_those_due()
+    assert started == [1]
+    worker.ready = True
+    assert made._reading is not None
+    made._reading._deadline = 0.0
+    made._begin_reload()
+    assert worker.take() == [Outcome("failed: took longer than 60 s")]
+    gate.set()
     made._children.clear()
     made._close()
     worker.bury()
@@ -93,8 +141,7 @@ def test_a_configuration_that_can_t_be_handed_over_is_given_up() -> None:
     made = supervisor(2, lambda: Unusual.model_validate(table))
     worker = Child(0, 0, (ends := pair())[0], 0.0, ready=True)
     made._children.append(worker)
-    made._reload_wanted = True
-    made._begin_reload()
+    reload(made)
     made._end_reload()
     assert [type(message) for message, _ in ends[1].receive()] == [GiveUp, Outcome]
     assert made._reload is None
