@@ -92,6 +92,8 @@ async def beside(work: Callable[[], T], late: Callable[[T], object] = lambda _: 
             outcome.set_result(context.run(work))
         except Exception as failure:  # noqa: BLE001  # raised where it is awaited
             outcome.set_exception(failure)
+        except BaseException as failure:  # noqa: BLE001  # as such it would end the event loop
+            outcome.set_exception(RuntimeError(f"{type(failure).__name__} in a thread"))
         with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(settle)
 

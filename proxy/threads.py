@@ -88,8 +88,11 @@ class Threads(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     result = work()
-                except BaseException as failure:  # noqa: BLE001  # for whoever waits
+                except Exception as failure:  # noqa: BLE001  # for whoever waits
                     future.set_exception(failure)
+                except BaseException as failure:  # noqa: BLE001  # third-party code calls sys.exit()
+                    # It must not arrive as such: an event loop ends with it, and so does the process.
+                    future.set_exception(RuntimeError(f"{type(failure).__name__} in a thread"))
                 else:
                     future.set_result(result)
                     del result

@@ -23,6 +23,17 @@ def test_calls_run_in_order_and_return_or_raise() -> None:
     assert threads.submit(lambda: threading.current_thread().daemon).result(10)
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_what_would_end_the_process_is_an_exception_for_who_waits(kind: type[BaseException]) -> None:
+    def ends() -> None:
+        raise kind("c4n4ry")
+
+    threads = Threads("test")
+    with pytest.raises(RuntimeError, match=f"^{kind.__name__} in a thread$"):
+        await asyncio.wait_for(asyncio.wrap_future(threads.submit(ends)), 10)
+    assert await asyncio.wait_for(asyncio.wrap_future(threads.submit(int)), 10) == 0
+
+
 async def test_one_that_hangs_takes_one_thread_of_its_own_and_none_of_others() -> None:
     gate = threading.Event()
     hanging, other = Threads("hanging", 2), Threads("other")

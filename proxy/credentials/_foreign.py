@@ -19,7 +19,7 @@ import httpx
 
 from proxy.credentials import Scheme
 from proxy.credentials._fields import check_fields
-from proxy.credentials._messages import Auth, adapted, overrides, set_content
+from proxy.credentials._messages import AnyStream, Auth, adapted, overrides, set_content
 from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
 
 READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
@@ -130,6 +130,8 @@ class ForeignScheme(Scheme):
                 raise CredentialError("the credential's flow yields no request")
             while following is not None:
                 check_fields(following.headers.raw)
+                if not isinstance(following.stream, httpx.AsyncByteStream):
+                    following.stream = AnyStream(following.stream)
                 if following.url is url:
                     following.url = base
                 else:
@@ -148,7 +150,7 @@ class ForeignScheme(Scheme):
             first.url = base
             if body is not None:
                 body.hand_on()
-            with suppress(Exception):  # a stranger's, and nobody waits for it any more
+            with suppress(Exception, SystemExit, KeyboardInterrupt):  # third-party code that nobody waits for any more
                 await flow.aclose()
 
     def _flow(self, request: httpx.Request) -> Flow:
@@ -159,7 +161,7 @@ class ForeignScheme(Scheme):
 
 
 async def _step(step: Awaitable[T]) -> T:
-    """Wait for a step of a stranger's code.
+    """Wait for a step of third-party code.
 
     Raises:
         CredentialError: it failed. Raised outside the handler, so that what failed is not its context.
@@ -167,9 +169,9 @@ async def _step(step: Awaitable[T]) -> T:
     """
     try:
         return await step
-    except CountersignError:
+    except (CountersignError, asyncio.CancelledError, GeneratorExit):
         raise
-    except Exception as failure:  # noqa: BLE001  # a stranger's code
+    except BaseException as failure:  # noqa: BLE001  # third-party code; its sys.exit() must not end the process
         kind = type(failure).__name__
     raise CredentialError(f"the credential failed with {kind}")
 
@@ -191,9 +193,14 @@ async def _threaded(flow: Generator[httpx.Request, httpx.Response, None], thread
                 return next(flow) if response is None else flow.send(response)
             except StopIteration:  # can't cross from a thread into a coroutine
                 return None
+            except Exception:
+                raise
+            except BaseException as failure:  # noqa: BLE001  # as in `_step`, while its name is known
+                kind = type(failure).__name__
+        raise CredentialError(f"the credential failed with {kind}")
 
     def close() -> None:
-        with lock, suppress(Exception):
+        with lock, suppress(BaseException):
             flow.close()
 
     response: httpx.Response | None = None

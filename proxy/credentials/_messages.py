@@ -128,7 +128,7 @@ class Messages:
             return self._stream
         if isinstance(stream, self._library.ByteStream):
             return httpx.ByteStream(b"".join(stream))
-        return _Stream(stream)
+        return AnyStream(stream)
 
     def response(self, response: httpx.Response) -> Any:
         """Return a response as the Auth gets it."""
@@ -204,16 +204,23 @@ def _stream_class(library: Any) -> Any:
     return Stream
 
 
-class _Stream(httpx.AsyncByteStream):
+class AnyStream(httpx.AsyncByteStream):
     """A request's body of another library, or an iterable of bytes."""
 
     def __init__(self, stream: Any) -> None:  # Any: as the library has it
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
-            yield piece
+        if hasattr(self._stream, "__aiter__"):
+            async for piece in self._stream:
+                yield piece
+        else:
+            for piece in self._stream:
+                yield piece
 
     async def aclose(self) -> None:
         """Close it."""
-        await self._stream.aclose()
+        if hasattr(self._stream, "aclose"):
+            await self._stream.aclose()
+        elif hasattr(self._stream, "close"):
+            self._stream.close()

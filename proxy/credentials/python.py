@@ -162,11 +162,30 @@ class PythonScheme(Scheme):
     async def _make(self, arguments: dict[str, Any]) -> Auth:  # Any: whatever the class takes
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, lambda: load(self._path)(**arguments))
+            return await loop.run_in_executor(self._threads, _new, self._path, arguments)
+        except CredentialError:
+            raise
         except Exception as failure:  # noqa: BLE001  # third-party code
             problem = f"{self._path} can't be made ({type(failure).__name__}){_place_in_class(failure)}"
         # Raised outside: the exception's text may repeat an argument.
         raise CredentialError(problem)
+
+
+def _new(path: str, arguments: dict[str, Any]) -> Auth:  # Any: whatever the class takes
+    """Return an object of the class.
+
+    Raises:
+        CredentialError: it ends the process, or a thread, in place of being made.
+        Exception: whatever else it raises.
+
+    """
+    try:
+        return load(path)(**arguments)
+    except Exception:
+        raise
+    except BaseException as failure:  # noqa: BLE001  # third-party code
+        problem = f"{path} can't be made ({type(failure).__name__}){_place_in_class(failure)}"
+    raise CredentialError(problem)
 
 
 def load(path: str) -> type[Auth]:
@@ -179,9 +198,9 @@ def load(path: str) -> type[Auth]:
     module, _, name = path.partition(":")
     try:
         imported = sys.modules.get(module) or _imported(module)
-    except Unsafe:
+    except (Unsafe, KeyboardInterrupt):  # the latter is the user's
         raise
-    except (Exception, SystemExit) as failure:  # noqa: BLE001  # third-party code
+    except BaseException as failure:  # noqa: BLE001  # third-party code
         raise ValueError(f"can't be imported ({type(failure).__name__}){_place_in_modules(failure)}") from None
     found = getattr(imported, name, None)
     if found is None:

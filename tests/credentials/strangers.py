@@ -112,6 +112,33 @@ class Fails(httpx.Auth):
         raise KeyError(self.secret)
 
 
+class Exits(httpx.Auth):
+    """Ends the process, as scripts do, when it is made or when a request comes."""
+
+    def __init__(self, kind: type[BaseException] = SystemExit, *, at_once: bool = False) -> None:
+        self.kind, self.at_once = kind, at_once
+        if at_once:
+            raise kind
+
+    def auth_flow(self, request: httpx.Request) -> Flow:
+        if not self.at_once:
+            raise self.kind
+        yield request
+
+
+class Pieces(httpx.Auth):
+    """Sends a body that is an iterator, which httpx's asynchronous client refuses."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def auth_flow(self, request: httpx.Request) -> Flow:
+        yield httpx.Request("POST", self.url, content=iter([b"a", b"bc"]))
+        yield request
+
+
 class Nothing(httpx.Auth):
     """Yields no request at all."""
 

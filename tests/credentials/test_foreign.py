@@ -16,6 +16,7 @@ from proxy.gateway.body import LimitSettings
 from tests.credentials.doubles import URL, Bench, body, content, draft, everything, request
 from tests.credentials.strangers import (
     Asynchronous,
+    Exits,
     Fails,
     Login,
     Nothing,
@@ -26,6 +27,9 @@ from tests.credentials.strangers import (
     Slow,
     Stubborn,
     StubbornToo,
+)
+from tests.credentials.strangers import (
+    Pieces as Pieced,
 )
 from tests.doubles import Pieces, Script, answer, settle
 
@@ -186,6 +190,21 @@ async def test_what_it_raises_comes_out_without_its_text(where: ThreadPoolExecut
     response = await bench()
     assert bench.story.failure == "renewal failed: the credential failed with KeyError"
     assert await content(response) == b"no"
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+async def test_one_that_ends_the_process_fails_like_others(
+    where: ThreadPoolExecutor | None, kind: type[BaseException]
+) -> None:
+    with pytest.raises(CredentialError, match=f"the credential failed with {kind.__name__}"):
+        await Bench(ForeignScheme(Exits(kind), where))()
+
+
+async def test_a_body_that_is_an_iterator_is_sent(where: ThreadPoolExecutor | None) -> None:
+    elsewhere = Script(200)
+    bench = Bench(ForeignScheme(Pieced(ELSEWHERE), where), 200, elsewhere=elsewhere)
+    assert (await bench()).status_code == 200
+    assert elsewhere.bodies == [b"abc"]
 
 
 @pytest.mark.parametrize(("stranger", "says"), [(Nothing(), "RuntimeError"), (NothingEither(), "yields no request")])

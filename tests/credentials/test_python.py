@@ -135,12 +135,20 @@ async def test_one_that_can_not_be_made_is_said_without_its_text() -> None:
     assert re.search(r"\(RuntimeError\), in strangers\.py, line \d+$", caught.value.detail)
 
 
+async def test_one_that_ends_the_process_when_it_is_made_is_said() -> None:
+    scheme = build(table("Exits", at_once=True))
+    with pytest.raises(CredentialError, match=r"strangers:Exits can't be made \(SystemExit\), in strangers\.py, line"):
+        await scheme.ready()
+
+
 BROKEN = {
     "import no_such_package": r"\(ModuleNotFoundError\): there is no module no_such_package, at {}:2$",
     "from json import nothing": r"\(ImportError\): the module json does not have what is imported from it, at {}:2$",
     "import os; os.environ['canary-8f']": r"\(KeyError\), at {}:2$",
     "raise ValueError('canary-8f')": r"\(ValueError\), at {}:2$",
     "exit('canary-8f')": r"\(SystemExit\), at {}:2$",
+    "raise BaseException('canary-8f')": r"\(BaseException\), at {}:2$",
+    "raise GeneratorExit('canary-8f')": r"\(GeneratorExit\), at {}:2$",
     "x = 'canary-8f": r"\(SyntaxError\), at {}:2$",
 }
 
