@@ -19,6 +19,7 @@ from proxy.tokens.endpoint import lifetime, positive
 
 Table = Mapping[str, object]
 
+_JSON = ("{", "[", '"')  # no token begins so
 _TOKEN = re.compile(r"[!-~]+")  # what can stand in a header field
 _MILLISECONDS = 1e11  # a date above it is not in seconds …
 _ABSURD = 1e15  # … and one above this is none
@@ -27,19 +28,23 @@ _ABSURD = 1e15  # … and one above this is none
 def from_text(text: str, now: float, what: str) -> Token:
     """Read what a program printed.
 
-    That is a token, or a JSON object that has one in a place of `_SHAPES` or, if it is an ExecCredential of
-    Kubernetes, in ``status.token``.
+    That is a token, also as a JSON string, or a JSON object that has one in a place of `_SHAPES` or, if it is an
+    ExecCredential of Kubernetes, in ``status.token``.
 
     Raises:
         CredentialError: it is none of these, or AWS access keys, which are no bearer token.
 
     """
     text = text.strip()
-    if not text.startswith("{"):
+    if not text.startswith(_JSON):
         return _made(text, None, now, what)
     table: object = None
     with suppress(ValueError, RecursionError):
         table = json.loads(text)
+    if isinstance(table, str):  # az account get-access-token --query accessToken
+        return _made(table, None, now, what)
+    if isinstance(table, list):
+        raise CredentialError(f"{what} is a JSON array; expected an object with a token, or the token as text")
     if not isinstance(table, dict):
         raise CredentialError(f"{what} is no JSON, though it begins so")
     if table.get("kind") == "ExecCredential":

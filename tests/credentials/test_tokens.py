@@ -33,6 +33,7 @@ AWS = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "x"}
     [
         (CANARY, CANARY, None),
         (f"  {CANARY}\r\n\n", CANARY, None),
+        (f'"{CANARY}"\n', CANARY, None),
         ({"token": CANARY}, CANARY, None),
         ({"access_token": CANARY, "token_type": "Bearer"}, CANARY, None),
         ({"token": CANARY, "expires_in": 60}, CANARY, 60),
@@ -81,6 +82,10 @@ _UNKNOWN = (
     [
         ("", "it holds no token"),
         (f"{CANARY} and more", "it holds no token"),
+        (f'"{CANARY} and more"', "it holds no token"),
+        (f'["{CANARY}"]', "it is a JSON array; expected an object with a token, or the token as text"),
+        (f'[{{"token": "{CANARY}"}}]', "it is a JSON array"),
+        (f'"{CANARY}', "it is no JSON, though it begins so"),
         (f"{CANARY}\n{CANARY}", "it holds no token"),
         (f"{CANARY}ä", "it holds no token"),
         (f"{CANARY}\x00", "it holds no token"),
