@@ -220,7 +220,7 @@ class Endpoint:
                 wait = max(wait or 0.0, 1.0)  # not again at once, whatever it says
             problem = f"{self._what} answered {status}{f' ({said})' * bool(said)}"
             raise TokenEndpointDown(problem, retry_after=wait, sent=True)
-        return Reply(status, headers, table, said, described(headers, len(body)))
+        return Reply(status, headers, table, said, shown(described(headers, len(body)), secrets))
 
     async def _said(self, status: int, table: dict[str, object], secrets: list[str]) -> str:
         """Return the error that a response reports, as it may be shown."""

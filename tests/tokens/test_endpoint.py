@@ -44,13 +44,14 @@ def said(status: int, body: object, *headers: tuple[bytes, bytes]) -> Script:
     return Script(answer(status, list(headers), content))
 
 
-async def asked(script: Script) -> Token:
-    return await TokenEndpoint(URL, script, FakeClock()).request([("grant_type", "x")], {})
+async def asked(script: Script, secret: str = "") -> Token:
+    form = [("grant_type", "x"), ("client_secret", secret)]
+    return await TokenEndpoint(URL, script, FakeClock()).request(form, {})
 
 
-async def failure_of(script: Script) -> ProxyError:
+async def failure_of(script: Script, secret: str = "") -> ProxyError:
     with pytest.raises(ProxyError) as caught:
-        await asked(script)
+        await asked(script, secret)
     assert CANARY not in "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert caught.value.__cause__ is None
     return caught.value
@@ -211,6 +212,11 @@ async def test_a_body_that_can_not_be_used_is_described(body: bytes, fields: tup
         (401, f"refused: invalid_client (status 401, {about})"),
     ]:
         assert (await failure_of(said(status, body, *headers))).detail == f"the token endpoint {says}"
+
+
+async def test_a_content_type_that_repeats_a_secret_of_the_request_is_masked() -> None:
+    failure = await failure_of(said(400, b"", (b"Content-Type", b"x/" + CANARY.encode())), secret=CANARY)
+    assert failure.detail == "the token endpoint refused: status 400 (x/***, 0 bytes)"
 
 
 async def test_a_form_without_a_token_is_described_too() -> None:
