@@ -60,9 +60,12 @@ def test_a_response_says_whether_it_has_fields(kind: str, has: bool) -> None:
     assert has_fields(headers(kind)) is has
 
 
+GZIP = gzip.compress(b"abc", mtime=0)
+
+
 @pytest.mark.parametrize(
     ("coding", "body"),
-    [("gzip", gzip.compress(b"abc")), ("X-Gzip ", gzip.compress(b"abc")), ("", gzip.compress(b"abc")),
+    [("gzip", GZIP), ("X-Gzip ", GZIP), ("", GZIP),
      ("deflate", zlib.compress(b"abc")), ("deflate", zlib.compress(b"abc")[2:-4]), ("identity", b"abc"), ("", b"abc"),
      ("br", b"abc"), ("gzip", b"abc"), ("deflate", b"abc")],
 )  # fmt: skip
