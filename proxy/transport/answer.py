@@ -139,12 +139,15 @@ class Answer(httpx.AsyncByteStream):
             raise
 
     async def _refused(self, upload: Upload) -> None:
-        if not upload.is_sent:
-            if self._line is not None:
-                self._line.spoil()
-            await upload.stop()
+        if upload.is_sent:
+            await self._sent(upload)
             return
-        # Only the end of the client's body has not been read yet: the connection stays.
+        if self._line is not None:
+            self._line.spoil()
+        await upload.stop()
+
+    async def _sent(self, upload: Upload) -> None:
+        """Be done with an upload of which only the end of the client's body may be missing: the connection stays."""
         await upload.stop()
         if self._line is not None:
             self._line.uploaded()
@@ -178,9 +181,13 @@ class Answer(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Be done with it; a large unread rest, or an unsent one of the request, costs the connection."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.leave()
+        try:
+            if self.upload is not None and self.upload.is_sent:
+                await self._sent(self.upload)
+        finally:
+            line, self._line = self._line, None
+            if line is not None:
+                line.leave()
         if self.upload is not None:
             await self.upload.stop()
         if self.tunnel is not None:

@@ -95,7 +95,7 @@ class Upload:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the upstream may have all of it: as many bytes as were announced have left."""
+        """Whether the upstream may have all of it: as many bytes as were announced have left, or the last chunk."""
         return not (self._rest or self._head or self._outlet.unsent)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -145,6 +145,7 @@ class Upload:
                 await pour(self)
         if self._rest == CHUNKED:
             self._outlet.write(self._take_head() + END)
+            self._rest = 0
         elif self._rest:
             raise InternalError("the request's body is shorter than its Content-Length")
 

@@ -193,6 +193,53 @@ async def test_a_refusal_of_a_request_that_was_sent_whole_leaves_the_connection(
         await transport.aclose()
 
 
+@pytest.mark.parametrize("length", [3, None])
+async def test_a_refusal_in_parts_leaves_the_connection_of_a_request_that_was_sent(length: int | None) -> None:
+    has_head = asyncio.Event()
+
+    async def refuse(line: Line) -> None:
+        for _ in range(2):
+            await line.head()
+            await (line.exactly(length) if length else line.until(b"\r\n0\r\n\r\n"))
+            line.send(REFUSAL[:-2])
+            await has_head.wait()
+            line.send(REFUSAL[-2:])
+        await line.end()
+
+    async with Upstream(refuse) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        for _ in range(2):
+            has_head.clear()
+            response = await transport.handle_async_request(post(Pieces([b"abc"]), length))
+            has_head.set()
+            assert (await read(response)).body == b"no"
+            assert (transport.open, transport.idle) == (1, 1)
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_a_response_that_was_read_leaves_the_connection_though_the_client_has_not_ended_its_body(
+    size: int,
+) -> None:
+    end = asyncio.Event()
+
+    async def accept(line: Line) -> None:
+        for _ in range(2):
+            await line.head()
+            await line.exactly(size)
+            line.send(OK)
+        await line.end()
+
+    async with Upstream(accept) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        for _ in range(2):
+            stream = Pieces([b"x" * size, end])
+            assert (await fetch(transport, post(stream, size))).status == 200
+            assert (stream.opened, stream.closed) == (1, 1)
+            assert (transport.open, transport.idle) == (1, 1)
+        await transport.aclose()
+
+
 async def test_a_refusal_survives_the_reset_that_follows_it() -> None:
     async def refuse(line: Line) -> None:
         await line.head()
