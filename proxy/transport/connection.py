@@ -77,14 +77,14 @@ class Connection(Wire):
     Attributes:
         served: how many answers it has brought.
         idle_since: the loop's time in seconds of its last release.
-        usable: seconds that it may be used after that, None if the upstream does not say.
+        idle_time: seconds that it stays open after that, None if the upstream does not say.
         reservation: what it is kept for, None if any request may use it.
 
     """
 
     __slots__ = (
         "_answer", "_drain", "_home", "_parser", "_sent", "_spoilt", "_tunnel", "_upload", "_watch",
-        "_writer", "idle_since", "reservation", "served", "usable",
+        "_writer", "idle_since", "idle_time", "reservation", "served",
     )  # fmt: skip
 
     def __init__(self, home: Home, writer: HeadWriter, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
@@ -99,7 +99,7 @@ class Connection(Wire):
         self._drain: asyncio.TimerHandle | None = None
         self._sent = self._spoilt = False
         self.idle_since = 0.0
-        self.usable: float | None = None
+        self.idle_time: float | None = None
         self.reservation: Any = None  # Any: a `Reservation` of the pool, which imports this module
         self.served = 0
 
@@ -284,7 +284,7 @@ class Connection(Wire):
             if answer.slowed:
                 self.go_on()
             self.served += 1
-            self.usable = parser.usable
+            self.idle_time = parser.idle_time
             self._home.released(self)
 
     def _end_with_connection(self, answer: Answer, exc: Exception | None = None) -> None:

@@ -37,7 +37,7 @@ class KnownHead(NamedTuple):
     """A head, read; its answer has a body of a known length, and leaves the connection open.
 
     Attributes:
-        usable: as `AnswerParser.usable`.
+        idle_time: as `AnswerParser.idle_time`.
 
     """
 
@@ -46,7 +46,7 @@ class KnownHead(NamedTuple):
     version: bytes
     fields: Repeated
     length: int
-    usable: float | None = None
+    idle_time: float | None = None
 
 
 class KnownHeads(dict[bytes, KnownHead]):

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import UpstreamProtocolError
-from proxy.transport.keepalive import usable_time
+from proxy.transport.keepalive import idle_time
 from proxy.transport.known import LARGEST, KnownHead, KnownHeads, Repeated
 
 Fields = list[tuple[bytes, bytes]]
@@ -47,7 +47,7 @@ class AnswerParser:
         complete: whether the answer is.
         surplus: whether bytes followed that belong to no answer.
         keep_alive: whether the upstream leaves the connection open (RFC 9112, section 9.3).
-        usable: seconds that it may be used when it is idle, None if the upstream does not say.
+        idle_time: seconds that it stays open when it is idle, None if the upstream does not say.
         rest: body bytes to come, None if that is not known.
         leftover: what followed the head of a 101.
 
@@ -55,8 +55,8 @@ class AnswerParser:
 
     __slots__ = (
         "_bodiless", "_chunked", "_fault", "_held", "_hint", "_http", "_known", "_lines", "_max_fields", "_max_head",
-        "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "keep_alive",
-        "leftover", "on_body", "pieces", "reason", "status", "surplus", "usable", "version",
+        "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "idle_time",
+        "keep_alive", "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
     )  # fmt: skip
 
     def __init__(self, *, max_head: int, max_fields: int, known: KnownHeads | None = None) -> None:
@@ -92,7 +92,7 @@ class AnswerParser:
         self.begun = self.complete = self.surplus = self.keep_alive = False
         self.status = 0
         self.reason = self.version = b""
-        self.usable: float | None = None
+        self.idle_time: float | None = None
         self.fields: Fields = []
 
     @property
@@ -148,7 +148,7 @@ class AnswerParser:
         known = self._known.get(data[:end])
         if known is None or len(data) - end > known.length or self._held or self._bodiless:
             return False
-        self.status, self.reason, self.version, self.fields, length, self.usable = known
+        self.status, self.reason, self.version, self.fields, length, self.idle_time = known
         self.keep_alive = self._started = True
         self._known.credit += 1
         if len(data) > end:
@@ -166,7 +166,7 @@ class AnswerParser:
             return
         length = content_length(self.fields)
         if length is not None:
-            known = KnownHead(self.status, self.reason, self.version, Repeated(self.fields), length, self.usable)
+            known = KnownHead(self.status, self.reason, self.version, Repeated(self.fields), length, self.idle_time)
             self._known.learn(data[:end], known)
 
     def _judge(self, error: HttpParserError) -> None:
@@ -286,8 +286,8 @@ class AnswerParser:
         elif status == 204 and (self._chunked or content_length(fields)):
             self.keep_alive = False  # the body that it speaks of may follow
         if self._hint:
-            self.usable = usable_time(self._hint)
-            self.keep_alive = self.keep_alive and self.usable != 0
+            self.idle_time = idle_time(self._hint)
+            self.keep_alive = self.keep_alive and self.idle_time != 0
 
     def on_message_complete(self) -> None:
         """End an answer; after an interim one, the next begins."""

@@ -10,6 +10,7 @@ import weakref
 
 from proxy.errors import ConnectionTerminated
 from proxy.transport.connection import Connection
+from proxy.transport.keepalive import MARGIN
 from proxy.transport.resumption import Resuming
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()  # all there are: they share the files that may be open
@@ -98,7 +99,7 @@ class Pool:
         """Return an idle connection that is still good, or None."""
         while self._idle:
             connection = self._idle.pop()
-            if (connection.usable is None and connection.is_fresh()) or self._is_good(connection):
+            if (connection.idle_time is None and connection.is_fresh()) or self._is_good(connection):
                 return connection
         return None
 
@@ -111,13 +112,14 @@ class Pool:
         now = self._loop.time()
         if now < self._trusted_from or now >= connection.idle_since + self._expiry:
             connection.close()
-        elif self._is_good(connection):
+        elif self._is_good(connection, 0.0):
             return connection
         return self.take()
 
-    def _is_good(self, connection: Connection) -> bool:
-        """Whether an idle connection may be used; it is closed if not."""
-        if connection.usable is not None and self._loop.time() >= connection.idle_since + connection.usable:
+    def _is_good(self, connection: Connection, margin: float = MARGIN) -> bool:
+        """Whether an idle connection may be used, and is so until `margin` before its time; it is closed if not."""
+        idle_time = connection.idle_time
+        if idle_time is not None and self._loop.time() >= connection.idle_since + idle_time - margin:
             connection.close()
             return False
         if connection.is_fresh():
@@ -156,6 +158,9 @@ class Pool:
             return
         if connection.reservation is not None:
             connection.reservation.returned(self)
+            return
+        if connection.idle_time is not None and connection.idle_time <= MARGIN:
+            connection.close()
             return
         self._idle.append(connection)
         if self._sweep is None:

@@ -16,7 +16,7 @@ from proxy.gateway.headers import read
 from proxy.gateway.rewrite import Place, rewrite
 from proxy.log import mask
 from proxy.transport.codings import readable_encodings
-from proxy.transport.keepalive import usable_time
+from proxy.transport.keepalive import idle_time
 from proxy.waiting import is_throttling, told_wait, whole_seconds
 from tests.fuzz import target
 
@@ -85,7 +85,7 @@ def negotiation(data: bytes) -> None:
     assert {member.partition(b";")[0] for member in asked.split(b", ")} <= {
         b"gzip", b"x-gzip", b"deflate", b"identity", b"*",
     }  # fmt: skip
-    seconds = usable_time(data)
+    seconds = idle_time(data)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 

@@ -224,20 +224,39 @@ async def test_a_busy_connection_of_a_reservation_is_replaced() -> None:
         await transport.aclose()
 
 
+async def connections_of_a_flow(response: bytes, pause: float = 0.0, **options: Any) -> list[int]:
+    """How many connections there have been after each of three requests of a flow, and how many are idle after it."""
+    async with Upstream(always(response)) as upstream:
+        transport = HTTP11Transport(upstream.url, **options)
+        reservation = Reservation()
+        made = []
+        for _ in range(3):
+            await fetch(transport, reserved(reservation))
+            made.append(len(upstream.lines))
+            await asyncio.sleep(pause)
+        reservation.release()
+        made.append(transport.idle)
+        await transport.aclose()
+    return made
+
+
+def lasting(keep_alive: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nKeep-Alive: %b\r\nContent-Length: 0\r\n\r\n" % keep_alive
+
+
 async def test_a_reserved_connection_has_its_time_as_well() -> None:
-    said = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1.02\r\nContent-Length: 0\r\n\r\n"
-    cases: list[tuple[dict[str, Any], bytes]] = [({"keepalive_expiry": 0.02}, EMPTY), ({}, said)]
-    for options, response in cases:
-        async with Upstream(always(response)) as upstream:
-            transport = HTTP11Transport(upstream.url, **options)
-            reservation = Reservation()
-            for number in (1, 2, 3):
-                await fetch(transport, reserved(reservation))
-                assert len(upstream.lines) == number
-                await asyncio.sleep(0.1)
-            reservation.release()
-            await until(lambda: transport.open <= 1)  # noqa: B023  # called within the loop
-            await transport.aclose()
+    assert (await connections_of_a_flow(EMPTY, 0.1, keepalive_expiry=0.02))[:3] == [1, 2, 3]
+    assert (await connections_of_a_flow(lasting(b"timeout=0.05"), 0.1))[:3] == [1, 2, 3]
+
+
+async def test_a_reserved_connection_is_used_in_its_last_second() -> None:
+    assert await connections_of_a_flow(lasting(b"timeout=1")) == [1, 1, 1, 0]
+    assert await connections_of_a_flow(lasting(b"timeout=60")) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("keep_alive", [b"timeout=0", b"timeout=60, max=0"])
+async def test_a_reserved_connection_without_any_time_is_not_kept(keep_alive: bytes) -> None:
+    assert await connections_of_a_flow(lasting(keep_alive)) == [1, 2, 3, 0]
 
 
 async def test_a_cancelled_request_leaves_nothing_reserved() -> None:
