@@ -83,8 +83,8 @@ class Place:
             rest = url
         if not is_below(rest, self.route):
             return url
-        below = rest[len(self.prefix) :]
-        return origin + self.base + (below if below[:1] == b"/" else b"/" + below)
+        path = self.base + rest[len(self.prefix) :]
+        return origin + (path if path[:1] == b"/" else b"/" + path)
 
     def _names_us(self, scheme: bytes | None, authority: bytes) -> bool:
         own, _, own_authority = self.own.partition(b"//")
