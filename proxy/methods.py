@@ -16,11 +16,3 @@ REGISTERED = frozenset(
 )  # fmt: skip
 
 USUAL = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-# Methods of Icecast and RTSP, which parsers of HTTP may take for their own.
-OF_OTHER_PROTOCOLS = frozenset(
-    {
-        "SOURCE", "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER",
-        "REDIRECT", "RECORD", "FLUSH",
-    }
-)  # fmt: skip

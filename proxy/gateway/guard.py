@@ -26,7 +26,7 @@ from proxy.errors import (
 from proxy.gateway import Entrance, Head, Inbound
 from proxy.gateway.headers import tokens
 from proxy.gateway.target import check_bytes, check_path, split_absolute
-from proxy.methods import OF_OTHER_PROTOCOLS, USUAL
+from proxy.methods import USUAL
 from proxy.secrets import Secret
 from proxy.values import is_loopback
 
@@ -223,17 +223,14 @@ def site_of(head: Head) -> bytes:
 
 
 def check_method(method: str) -> None:
-    """TRACE would show the credential, CONNECT is for forward proxies, and the parser knows other protocols, too.
+    """TRACE would show the credential, and CONNECT is for forward proxies.
 
     Raises:
-        MethodDenied: it is one of the first two.
-        MalformedRequest: it is RTSP's or ICE's; ``PLAY /x RTSP/1.0`` looks like HTTP to the parser.
+        MethodDenied: it is one of them.
 
     """
     if method.upper() in ("TRACE", "CONNECT"):
         raise method_denied(method)
-    if method in OF_OTHER_PROTOCOLS:
-        raise MalformedRequest("the method is another protocol's")
 
 
 def method_denied(method: str) -> MethodDenied:

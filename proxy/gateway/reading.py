@@ -19,7 +19,7 @@ from proxy.gateway.connections import Client, Connections
 from proxy.gateway.duplex import Upgraded
 from proxy.gateway.parsed import SPOKE_HTTP2, Refusal
 from proxy.gateway.service import Service
-from proxy.methods import METHOD, OF_OTHER_PROTOCOLS, USUAL
+from proxy.methods import METHOD, USUAL
 
 _TLS = 0x16  # the first byte of a TLS handshake (RFC 8446, section 5.1), and no one's that speaks HTTP
 _END = b"\r\n\r\n"  # of a head
@@ -28,7 +28,7 @@ _BEGINNING = re.compile(rb"(%b)( ?)" % METHOD.encode())
 _SMALL_LENGTH = re.compile(rb"\r\nContent-Length: ?(\d{1,5})\r\n", re.IGNORECASE)  # of a body that pauses no parser
 _USUAL = tuple(method.encode() + b" " for method in USUAL)
 # What the parser knows and treats in its own way.
-_AS_THEY_ARE = frozenset(method.encode() for method in (*USUAL, "TRACE", "CONNECT", "PRI", *OF_OTHER_PROTOCOLS))
+_AS_THEY_ARE = frozenset(method.encode() for method in (*USUAL, "TRACE", "CONNECT", "PRI"))
 _STAND_IN = b"PUT"  # a method that is framed as any unknown one, and none of RTSP's
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from proxy.errors import ProxyError
 from proxy.gateway import Answer, Inbound
 from proxy.gateway.bulk import WORTH_IT
-from proxy.methods import OF_OTHER_PROTOCOLS
 from tests.gateway.test_ending import LOOPS
 from tests.gateway.test_ending import run as run  # both event loops
 from tests.gateway.test_server import LAST, echo, hello, served
@@ -287,10 +286,11 @@ def test_trailers_that_drip_end_with_the_body_s_timeout(run: Run) -> None:
 # -- methods ---------------------------------------------------------------------------------------------
 
 METHODS = [b"LIST", b"VERSION-CONTROL", b"BASELINE-CONTROL", b"LABEL", b"ORDERPATCH", b"FOO", b"a!b", b"get", b"G",
-           b"GETS", b"PUT2", b"PROPFIND", b"HTTP", b"connect", b"0", b"!#$%&'*+-.^_`|~"]  # fmt: skip
+           b"GETS", b"PUT2", b"PROPFIND", b"HTTP", b"connect", b"SOURCE", b"PLAY",
+           b"0", b"!#$%&'*+-.^_`|~"]  # fmt: skip
 tokens = st.text("!#$%&'*+-.^_`|~0123456789ABCXYZabcxyz", min_size=1, max_size=20).map(str.encode)
 methods = st.one_of(st.sampled_from([*METHODS, b"GET", b"POST"]), tokens).filter(
-    lambda method: method not in (b"HEAD", b"TRACE", b"CONNECT", b"PRI") and method.decode() not in OF_OTHER_PROTOCOLS
+    lambda method: method not in (b"HEAD", b"TRACE", b"CONNECT", b"PRI")
 )
 # A message with its body: with none, with a length, and in chunks, in which there is what looks like a head.
 TRICK = b"FOO / HTTP/1.1\r\n\r\n"
@@ -346,7 +346,8 @@ async def test_a_stream_may_be_cut_at_each_of_its_bytes(cut: int) -> None:
 @pytest.mark.parametrize(
     ("line", "status"),
     [(b"F(O /x HTTP/1.1", 400), (b"F\xe9O /x HTTP/1.1", 400), (b"FOO\t/x HTTP/1.1", 400), (b"FOO", 400),
-     (b" FOO /x HTTP/1.1", 400), (b"FOO /x RTSP/1.0", 400), (b"FOO x HTTP/1.1", 400),
+     (b" FOO /x HTTP/1.1", 400), (b"FOO /x RTSP/1.0", 400), (b"PLAY /x RTSP/1.0", 400),
+     (b"SOURCE /x ICE/1.0", 400), (b"FOO x HTTP/1.1", 400),
      (b"FOO * HTTP/1.1", 400), (b"PRI * HTTP/2.0", 400), (b"TRACE * HTTP/1.1", 405)],
 )  # fmt: skip
 def test_what_is_no_request_of_http_stays_refused(run: Run, line: bytes, status: int) -> None:
