@@ -70,13 +70,18 @@ def _times(text: str, number: Callable[[float], float], now: float) -> Iterator[
 
 def _date(text: str) -> float | None:
     """Epoch seconds of a date as HTTP or ISO 8601 has it; one without a zone is GMT (RFC 9110, section 5.6.7)."""
-    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+    for parse in (parsedate_to_datetime, _iso_8601):
         try:
             when = parse(text)
             return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
         except (ValueError, TypeError, OverflowError, IndexError):
             pass
     return None
+
+
+def _iso_8601(text: str) -> datetime:
+    """Read a date that may have small letters (RFC 3339, section 5.6), or end with " UTC" as Ruby and Go print it."""
+    return datetime.fromisoformat(text.upper().removesuffix(" UTC"))
 
 
 def _retry_after(text: str, now: float) -> Iterator[float]:
