@@ -18,11 +18,10 @@ from typing import TypeVar
 import httpx
 
 from proxy.credentials import Scheme
+from proxy.credentials._decoding import bound
 from proxy.credentials._fields import check_fields
-from proxy.credentials._messages import AnyStream, Auth, adapted, overrides, set_content
+from proxy.credentials._messages import READABLE, AnyStream, Auth, adapted, overrides, set_content
 from proxy.errors import BodyTooLarge, CountersignError, CredentialError, ResponseIncomplete
-
-READABLE = 8 << 20  # bytes of a request's or an answer's body that an Auth may want to see
 
 Flow = AsyncGenerator[httpx.Request, httpx.Response]
 T = TypeVar("T")
@@ -143,6 +142,7 @@ class ForeignScheme(Scheme):
                     following.url = url
                 assert isinstance(response.stream, httpx.AsyncByteStream)
                 response.stream = body = Rereadable(response.stream)
+                bound(response, READABLE)
                 if self._inner.requires_response_body:
                     await _step(response.aread())
                 following = await _step(_send(flow, response))

@@ -14,10 +14,12 @@ from typing import Any
 
 import httpx
 
+from proxy.credentials._decoding import bound
 from proxy.transport.messages import RawHeaders, raw_request
 
 Auth = Any  # what has the methods of httpx.Auth
 FLOWS = ("auth_flow", "sync_auth_flow", "async_auth_flow")
+READABLE = 8 << 20  # bytes of a request's or a response's body that an Auth may read, encoded and decoded
 _LIBRARIES = ("httpx", "httpx2")
 
 
@@ -134,13 +136,15 @@ class Messages:
         """Return a response as the Auth gets it."""
         if self._library is httpx:
             return response
-        return self._library.Response(
+        adapted_response = self._library.Response(
             response.status_code,
             headers=response.headers.raw,
             stream=_stream_class(self._library)(response.stream),
             request=self.given,
             extensions=response.extensions,
         )
+        bound(adapted_response, READABLE)
+        return adapted_response
 
 
 def _request(library: Any, request: httpx.Request) -> Any:

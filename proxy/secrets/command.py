@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
-import time
 from typing import ClassVar
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
 from proxy import encoding
 from proxy.errors import SecretError
 from proxy.process import ProgramError, run
-from proxy.secrets import Source
+from proxy.secrets._kept import KeptSource
 from proxy.values import Duration
 
-TIMEOUT = 30.0
-LONGEST_REST = 60.0  # seconds
+TIMEOUT = 30.0  # seconds
 
 
-class Command(Source):
+class Command(KeptSource):
     """``{ command = ["pass", "show", "github"], ttl = "5m" }``: what it prints, kept for `ttl` seconds.
 
     The command is run without a shell and without standard input. What it prints to stderr is not repeated
@@ -29,10 +26,6 @@ class Command(Source):
     kind: ClassVar[str] = "command"
     command: tuple[str, ...] = Field(min_length=1)
     ttl: Duration = 300.0
-    _kept: tuple[float, str] | None = PrivateAttr(default=None)
-    _running: asyncio.Task[str] | None = PrivateAttr(default=None)
-    _unchanged: int = PrivateAttr(default=0)  # times in a row that it was asked anew for nothing
-    _rest_until: float = PrivateAttr(default=0.0)
 
     @field_validator("command", mode="before")
     @classmethod
@@ -44,35 +37,14 @@ class Command(Source):
         """As `Source.where`."""
         return f"the command {self.command[0]}"
 
-    async def read(self) -> str:
-        """As `Source.read`; run once, however many want it."""
-        if self._kept is not None and time.monotonic() < self._kept[0]:
-            return self._kept[1]
-        return await self._ran(anew=False)
+    @property
+    def lifetime(self) -> float:
+        """As `KeptSource.lifetime`."""
+        return self.ttl
 
-    async def read_anew(self) -> str:
-        """As `Source.read_anew`; a command that prints the same again and again is run after ever longer pauses."""
-        if self._kept is not None and time.monotonic() < self._rest_until:
-            return self._kept[1]
-        return await self._ran(anew=True)
-
-    async def _ran(self, *, anew: bool) -> str:
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run(anew=anew), name="secret command")
-        # Shielded: the request that asked first may go away while others wait for the same run.
-        return await asyncio.shield(self._running)
-
-    async def _run(self, *, anew: bool) -> str:
-        value = self._text(await self._output())
-        if value.strip():
-            now = time.monotonic()
-            if anew and self._kept is not None and self._kept[1] == value:
-                self._rest_until = now + min(2.0**self._unchanged, LONGEST_REST)
-                self._unchanged = min(self._unchanged + 1, 10)
-            else:
-                self._unchanged = 0
-            self._kept = (now + self.ttl, value)
-        return value
+    async def ask(self) -> str:
+        """As `KeptSource.ask`: runs it."""
+        return self._text(await self._output())
 
     async def _output(self) -> bytes:
         try:

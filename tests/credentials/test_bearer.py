@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.secrets import command
+from proxy.secrets import _kept
 from tests.credentials.doubles import Bench, applied, build, content, request, values
 from tests.doubles import Script, answer
 
@@ -116,7 +116,7 @@ async def test_a_command_that_prints_the_same_is_not_run_for_each_refusal(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(command, "time", type("T", (), {"monotonic": staticmethod(lambda: now)}))
+    monkeypatch.setattr(_kept, "time", type("T", (), {"monotonic": staticmethod(lambda: now)}))
     bench = Bench(build(origin.table("command")), *[401] * 200)
     for _ in range(100):
         await bench()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -174,3 +175,17 @@ async def test_the_proxys_port_does_not_lead_to_the_admin_listener(build: Build,
         seen = await house.ask(get(path, host))
         assert (seen.status, seen.body) == (200, b"ok")  # the API's own
     assert {message.target for message in house.api.messages} == {path}
+
+
+async def test_a_client_token_s_command_that_fails_is_not_started_for_each_request(
+    build: Build, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    script = f"echo x >> {runs}; sleep 0.05; exit 3"
+    house = await build(server={"client_token": {"command": ["sh", "-c", script]}})
+    together = await asyncio.gather(*(house.ask(get(b"/x")) for _ in range(50)))
+    later = [await house.ask(get(b"/x")) for _ in range(50)]
+    assert {answer.status for answer in [*together, *later]} == {502}
+    assert b"the client token can't be had: the command sh failed with exit code 3" in later[-1].body
+    assert 1 <= len(runs.read_text().split()) <= 5
+    assert house.api.heard == b""

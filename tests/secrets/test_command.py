@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from proxy.errors import SecretError
+from proxy.secrets import _kept
 from proxy.secrets import command as module
 from proxy.secrets.command import Command
 
@@ -31,18 +32,30 @@ class Runs:
         return len(self._path.read_text().split()) if self._path.exists() else 0
 
 
+class Ticking:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Ticking:
+    ticking = Ticking()
+    monkeypatch.setattr(_kept, "time", SimpleNamespace(monotonic=lambda: ticking.now))
+    return ticking
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / "runs")
 
 
-async def test_what_it_prints_is_kept_for_its_ttl(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+async def test_what_it_prints_is_kept_for_its_ttl(runs: Runs, clock: Ticking) -> None:
     source = Command(command=runs.command("echo secret"), ttl=60)
     assert [await source.get(), await source.get()] == ["secret"] * 2
     assert runs.count == 1
-    now += 60
+    clock.now += 60
     assert await source.get() == "secret"
     assert runs.count == 2
 
@@ -65,20 +78,74 @@ async def test_who_asked_first_may_go_away(runs: Runs) -> None:
     assert (first.cancelled(), runs.count) == (True, 1)
 
 
-async def test_a_failure_is_not_kept(runs: Runs) -> None:
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [("exit 3", "the command sh failed with exit code 3"), ("true", "the command sh is empty")],
+)
+async def test_a_failure_is_reported_to_all_until_the_pause_is_over(
+    runs: Runs, clock: Ticking, script: str, problem: str
+) -> None:
+    source = Command(command=runs.command(script))
+    together = await asyncio.gather(*(source.get() for _ in range(50)), return_exceptions=True)
+    assert {str(failure) for failure in together} == {problem}
+    for _ in range(50):
+        with pytest.raises(SecretError, match=f"^{problem}$"):
+            await source.get()
+    assert runs.count == 1
+
+
+async def test_the_pauses_grow_and_are_bounded(runs: Runs, clock: Ticking) -> None:
     source = Command(command=runs.command("exit 3"))
-    for _ in range(2):
-        with pytest.raises(SecretError, match="the command sh failed with exit code 3"):
+    for _ in range(600):
+        with pytest.raises(SecretError):
             await source.get()
-    assert runs.count == 2
+        clock.now += 0.5
+    # 1, 2, 4, 8, 16 and then every 30 seconds.
+    assert runs.count == 6 + (300 - 31) // 30
 
 
-async def test_nothing_printed_is_not_kept(runs: Runs) -> None:
-    source = Command(command=runs.command("true"))
+async def test_a_success_ends_the_pauses(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
+    source = Command(command=runs.command(f"cat {tmp_path}/secret"), ttl=0)
     for _ in range(2):
-        with pytest.raises(SecretError, match="the command sh is empty"):
+        with pytest.raises(SecretError):
             await source.get()
+        clock.now += 1
+    clock.now += 1
+    (tmp_path / "secret").write_text("canary")
+    assert await source.get() == "canary"
+    (tmp_path / "secret").unlink()
+    with pytest.raises(SecretError):
+        await source.get()
+    clock.now += 1
+    (tmp_path / "secret").write_text("canary")
+    assert await source.get() == "canary"
+
+
+async def test_reading_anew_pauses_after_a_failure_too(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("canary")
+    source = Command(command=runs.command(f"cat {tmp_path}/secret"))
+    assert await source.get() == "canary"
+    (tmp_path / "secret").unlink()
+    for _ in range(50):
+        with pytest.raises(SecretError, match="exit code 1"):
+            await source.renewed("canary")
     assert runs.count == 2
+    assert await source.get() == "canary"  # what was kept is valid for its ttl
+    clock.now += 1
+    (tmp_path / "secret").write_text("canary-2")
+    assert await source.renewed("canary") == "canary-2"
+
+
+async def test_output_without_the_field_that_is_picked_is_a_failure(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("{}")
+    source = Command(command=runs.command(f"cat {tmp_path}/out"), json="token")
+    for _ in range(2):
+        with pytest.raises(SecretError, match="has no JSON field token"):
+            await source.get()
+    assert runs.count == 1
+    clock.now += 1
+    (tmp_path / "out").write_text('{"token": "canary"}')
+    assert await source.get() == "canary"
 
 
 async def test_what_it_says_on_stderr_is_shown_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +202,8 @@ async def test_one_that_is_cancelled_is_killed() -> None:
     pid = int(await asyncio.to_thread(os.read, reading, 100))
     os.close(reading)
     os.close(writing)
-    assert source._running is not None
-    source._running.cancel()
+    assert source._asking is not None
+    source._asking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await waiting
     with pytest.raises(ProcessLookupError):
