@@ -42,9 +42,9 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "gzip": lambda: gzipped(128 * MIB),
     "x-unknown, gzip": lambda: gzipped(128 * MIB),
     "deflate": lambda: zlib.compress(bytes(64 * MIB)),
-    "br": lambda: brotli_bomb(128 * MIB),
+    "br": lambda: brotli_bomb(32 * MIB),
     "gzip, gzip": lambda: gzip.compress(gzipped(128 * MIB)),
-    "br, gzip": lambda: gzip.compress(brotli_bomb(128 * MIB)),
+    "br, gzip": lambda: gzip.compress(brotli_bomb(32 * MIB)),
     "gzip, gzip, gzip": lambda: gzip.compress(gzip.compress(gzipped(128 * MIB))),
 }
 
