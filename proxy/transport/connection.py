@@ -215,13 +215,14 @@ class Connection(Wire):
         if answer is None:
             self._stray(data)
             return
-        self.active = self._loop.time()
         parser = self._parser
         try:
             parser.feed(data)
         except UpstreamProtocolError as fault:
             self._break(self._error(UpstreamProtocolError, fault.detail))
             return
+        if parser.status:  # what comes before, interim responses above all, does not extend the time for the head
+            self.active = self._loop.time()
         if parser.status == 101 and self._upload is not None:
             self._break(self._error(UpstreamProtocolError, "101 before the request was complete"))
             return

@@ -18,6 +18,8 @@ from proxy.transport.known import LARGEST, KnownHead, KnownHeads, Repeated
 
 Fields = list[tuple[bytes, bytes]]
 
+MOST_INTERIMS = 32  # before a final response
+
 _VERSIONS = {b"HTTP/1.1 ": b"HTTP/1.1", b"HTTP/1.0 ": b"HTTP/1.0"}
 _VERSION_SIZE = 9
 _TLS_ALERT = b"\x15"
@@ -54,9 +56,9 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_bodiless", "_chunked", "_fault", "_held", "_hint", "_http", "_known", "_lines", "_max_fields", "_max_head",
-        "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields", "idle_time",
-        "keep_alive", "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
+        "_bodiless", "_chunked", "_fault", "_held", "_hint", "_http", "_interims", "_known", "_lines", "_max_fields",
+        "_max_head", "_overhead", "_raw", "_spent", "_started", "_tail", "_upgrade", "begun", "complete", "fields",
+        "idle_time", "keep_alive", "leftover", "on_body", "pieces", "reason", "status", "surplus", "version",
     )  # fmt: skip
 
     def __init__(self, *, max_head: int, max_fields: int, known: KnownHeads | None = None) -> None:
@@ -87,7 +89,7 @@ class AnswerParser:
         self._started = self._chunked = False
         self._held = self._tail = self._hint = b""
         self._fault = ""
-        self._overhead = 0
+        self._overhead = self._interims = 0
         self._raw = 0
         self.begun = self.complete = self.surplus = self.keep_alive = False
         self.status = 0
@@ -306,6 +308,9 @@ class AnswerParser:
             self._refuse("Transfer-Encoding in an HTTP/1.0 answer")
 
     def _check_interim(self, status: int, fields: Fields) -> None:
+        self._interims += 1
+        if self._interims > MOST_INTERIMS:
+            self._refuse(f"more than {MOST_INTERIMS} interim responses")
         if status < 100:
             self._refuse("the status is not one")
         if self._chunked or content_length(fields):

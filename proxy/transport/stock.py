@@ -5,6 +5,7 @@ What httpcore knows of a failure is asked of its trace: no other way tells wheth
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,6 +50,11 @@ class Facts:
         http2: refuse an upstream that does not agree to HTTP/2, before anything is sent.
         own: addresses that are refused likewise.
         made: told of a new connection: a network stream of httpcore's.
+        read: seconds from the end of the request to the final head, and for each piece of the body; None for ever.
+
+    Attributes:
+        deadline: ends the wait for the final head, or for a piece of the body. httpcore waits anew after whatever it
+            reads: interim responses (RFC 9110, section 15.2), pings, frames of other streams.
 
     """
 
@@ -59,11 +65,14 @@ class Facts:
         http2: bool = False,
         own: OwnAddresses | None = None,
         made: Callable[[Any], None] = lambda stream: None,  # noqa: ARG005  # nobody wants to know
+        read: float | None = None,
     ) -> None:
         self.place = place
         self._http2 = http2
         self._own = own
         self._made = made
+        self._read = read or None
+        self.deadline = asyncio.timeout_at(None)
         self.connected = False
         self.reached = False  # by TCP
         self.tunnelling = False  # CONNECT is under way, whose messages are not the request's
@@ -71,6 +80,11 @@ class Facts:
         self.complete = False  # the request
         self.begun = False  # the answer
         self._half: Any = None  # a network stream of httpcore's, while nobody else would close it
+
+    def timed(self) -> asyncio.Timeout:
+        """Return a new deadline, for a piece of the body."""
+        self.deadline = asyncio.timeout(self._read)
+        return self.deadline
 
     async def abandon(self) -> None:
         """Close a connection that is not through with its handshake: httpcore forgets it when it is cancelled."""
@@ -100,6 +114,8 @@ class Facts:
             return
         elif event.endswith("send_request_body.complete"):
             self.complete = True
+            if self._read:
+                self.deadline.reschedule(asyncio.get_running_loop().time() + self._read)
         elif event.endswith("receive_response_headers.complete"):
             self.begun = True
 
@@ -174,7 +190,8 @@ class StockTransport(httpx.AsyncBaseTransport):
 
         """
         place = request.url.netloc.decode("ascii")
-        facts = Facts(place=place, http2=self._http2, own=self._own, made=self._made)
+        read = self._timeout["read"]
+        facts = Facts(place=place, http2=self._http2, own=self._own, made=self._made, read=read)
         extensions = {**request.extensions, "timeout": self._timeout, "trace": facts}
         # httpcore would send it to an outgoing proxy as well, in the place of CONNECT's own.
         target = extensions.pop("target", None)
@@ -183,7 +200,8 @@ class StockTransport(httpx.AsyncBaseTransport):
         sent = raw_request(request.method, url, request.headers.raw, request.stream, extensions)
         try:
             with mapped(facts, by_proxy=self._proxy is not None):
-                response = await self._inner.handle_async_request(sent)
+                async with facts.deadline:
+                    response = await self._inner.handle_async_request(sent)
         except BaseException:
             await facts.abandon()
             raise
@@ -248,8 +266,13 @@ class MappedStream(httpx.AsyncByteStream):
         self._facts = facts
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._inner)
         with mapped(self._facts):
-            async for piece in self._inner:
+            while True:
+                async with self._facts.timed():
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
                 yield piece
 
     async def aclose(self) -> None:
@@ -266,6 +289,10 @@ def mapped(facts: Facts, *, by_proxy: bool = False) -> Iterator[None]:
         if by_proxy and (problem := _of_proxy(failure, facts)) is not None:
             raise problem from failure
         raise translate(failure, facts) from failure
+    except TimeoutError as failure:
+        if not facts.deadline.expired():
+            raise
+        raise ReadTimeout(sent=True, reused=not facts.connected, begun=facts.begun) from failure
     except Exception as failure:
         # httpcore lets through as it is what the layer below it refuses to send, or to read.
         if type(failure).__module__.partition(".")[0] in _LOWER:

@@ -727,6 +727,49 @@ async def test_an_upstream_that_says_nothing_is_given_up() -> None:
         await transport.aclose()
 
 
+INTERIM = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces", [[INTERIM] * 30, [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 30]], ids=["interim responses", "a slow head"]
+)
+async def test_what_comes_before_the_end_of_the_head_does_not_extend_its_time(pieces: list[bytes]) -> None:
+    async def play(line: Line) -> None:
+        await line.head()
+        for piece in pieces:
+            line.send(piece)
+            await asyncio.sleep(0.1)
+        line.send(b"\r\n" if pieces[0] != INTERIM else OK)
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url, read_timeout=0.3)
+        with pytest.raises(ReadTimeout) as caught:
+            await fetch(transport, get())
+        assert facts(caught.value) == {"sent": True, "reused": False, "begun": True}
+        await transport.aclose()
+
+
+async def test_interim_responses_without_end_are_refused_by_their_number() -> None:
+    async def play(line: Line) -> None:
+        await line.head()
+        while not line.writer.is_closing():
+            line.send(INTERIM)
+            await asyncio.sleep(0)
+
+    async with Upstream(play) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        with pytest.raises(UpstreamProtocolError, match="more than 32 interim responses"):
+            await fetch(transport, get())
+        await transport.aclose()
+
+
+async def test_some_interim_responses_are_passed_over_on_each_request() -> None:
+    async with Upstream(answers(INTERIM * 32 + OK, INTERIM * 32 + OK)) as upstream:
+        transport = HTTP11Transport(upstream.url)
+        assert [(await fetch(transport, get())).status for _ in range(2)] == [200, 200]
+        await transport.aclose()
+
+
 async def test_an_upstream_that_stops_within_the_body_is_given_up() -> None:
     async with Upstream(answers(OK[:-1])) as upstream:
         transport = HTTP11Transport(upstream.url, read_timeout=0.05)

@@ -20,6 +20,7 @@ from h2.events import RequestReceived
 from proxy.errors import (
     ConnectionTerminated,
     InternalError,
+    ReadTimeout,
     ResponseIncomplete,
     TlsProtocolError,
     UpstreamError,
@@ -30,7 +31,7 @@ from proxy.transport.http2 import HTTP2Transport
 from proxy.transport.stock import StockTransport, flaw
 from tests.http2 import Application, Receive, Scope, Send, answer, body_of, http2_server, trusting
 from tests.relay import Fate, Fates, Relay
-from tests.transport.requests import Pieces, fetch, until
+from tests.transport.requests import Pieces, fetch, read, until
 from tests.transport.test_connect import relay
 from tests.transport.upstream import Line, Upstream
 
@@ -56,9 +57,9 @@ def serve(authority: trustme.CA, localhost: trustme.LeafCert, tmp_path: Path) ->
     return served
 
 
-def over(url: httpx.URL, authority: trustme.CA) -> HTTP2Transport:
+def over(url: httpx.URL, authority: trustme.CA, read: float = 5.0) -> HTTP2Transport:
     return HTTP2Transport(
-        lambda: StockTransport(lambda: trusting(authority), read=5.0, http2=True),
+        lambda: StockTransport(lambda: trusting(authority), read=read, http2=True),
         HTTP11Transport(url, ssl_context=trusting(authority)),
     )
 
@@ -280,6 +281,51 @@ async def test_each_end_of_a_stream_says_what_may_be_repeated(
             await fetch(transport, request(upstream.url))
         await transport.aclose()
         assert (type(caught.value), caught.value.sent) == (error, sent)
+
+
+async def slow_peer(start: Act, line: Line) -> None:
+    """Start on the first request, and then send interim responses, or pings once the response has begun."""
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    line.send(connection.data_to_send())
+    stream = 0
+    while not stream:
+        for event in connection.receive_data(await line.some(1 << 16)):
+            stream = event.stream_id or 0 if isinstance(event, RequestReceived) else stream
+    start(connection, stream)
+    for _ in range(30):
+        if start is begin:
+            connection.ping(b"8 bytes.")
+        else:
+            connection.send_headers(stream, [(":status", "103"), ("link", "</a>")])
+        line.send(connection.data_to_send())
+        await asyncio.sleep(0.1)
+    if start is not begin:
+        connection.send_headers(stream, [(":status", "200")])
+    connection.end_stream(stream)
+    line.send(connection.data_to_send())
+    await line.end()
+
+
+def begin(connection: H2Connection, stream: int) -> None:
+    connection.send_headers(stream, [(":status", "200")])
+
+
+@pytest.mark.parametrize("start", [lambda *_: None, begin], ids=["interim responses", "pings within the body"])
+async def test_what_is_no_progress_does_not_extend_the_read_timeout(
+    authority: trustme.CA, certificates: tuple[ssl.SSLContext, ssl.SSLContext], start: Act
+) -> None:
+    async with Upstream(partial(slow_peer, start), tls=certificates[0]) as upstream:
+        transport = over(upstream.url, authority, read=0.3)
+        with pytest.raises(ReadTimeout) as caught:
+            response = await transport.handle_async_request(request(upstream.url, method="POST", body=b"hello"))
+            try:
+                await read(response)
+            finally:
+                await response.aclose()
+        assert (caught.value.sent, caught.value.begun) == (True, start is begin)
+        assert transport.open == 0
+        await transport.aclose()
 
 
 async def test_a_field_that_http2_has_no_place_for_is_a_defect_of_ours(serve: Serve) -> None:
