@@ -7,8 +7,10 @@ left of them, since clocks differ.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from proxy.errors import StoreError
 from proxy.stores._redis import Link
@@ -17,6 +19,7 @@ from proxy.stores._watchers import Watchers
 PAUSE = b"countersign:pause:"
 STEP = 0.1  # seconds by which a pause has to grow for others to be told again
 LONGEST = 86400.0  # seconds
+_DIGITS = re.compile(rb"\d{1,15}")
 MOST = 1024  # pauses that are remembered before those that are over are dropped
 
 _SHARE = """
@@ -30,11 +33,12 @@ end
 class Pauses:
     """What `Store.share_pause` and `Store.watch_pauses` are by redis."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, warn: Callable[[str], None]) -> None:
         self._link = link
         self._own = secrets.token_hex(8)
         self._channel = f"countersign:{link.database}:paused"
-        self._watchers: Watchers[[str, float]] = Watchers(lambda: link.follow(self._channel, self._begin, self._hear))
+        follow = partial(link.follow, self._channel, self._begin, self._hear)
+        self._watchers: Watchers[[str, float]] = Watchers(follow, warn)
         self._told: dict[str, float] = {}  # loop time until which others have been told to wait
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -66,13 +70,22 @@ class Pauses:
         """Hear of the pauses that began before."""
         for key in await self._link.keys(PAUSE):
             left = await self._link("PTTL", key)
-            if left > 0:
-                self._watchers.tell(key.removeprefix(PAUSE).decode(), left / 1000)
+            try:
+                self._tell(key.removeprefix(PAUSE), left)
+            except UnicodeDecodeError:
+                self._link.ignored("a key that is not UTF-8")
 
     def _hear(self, data: bytes) -> None:
-        owner, milliseconds, name = data.decode().split(" ", 2)
-        if owner != self._own:
-            self._watchers.tell(name, int(milliseconds) / 1000)
+        """Take a message; raises ValueError if it is malformed."""
+        owner, milliseconds, name = data.split(b" ", 2)
+        if not _DIGITS.fullmatch(milliseconds):
+            raise ValueError
+        if owner.decode() != self._own:
+            self._tell(name, int(milliseconds))
+
+    def _tell(self, name: bytes, milliseconds: int) -> None:
+        if milliseconds > 0:
+            self._watchers.tell(name.decode(), min(milliseconds / 1000, LONGEST))
 
     async def aclose(self) -> None:
         """Tell and hear no more."""

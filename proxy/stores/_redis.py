@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from proxy.errors import ConfigError, StoreError
 from proxy.stores._locks import whatever_comes
+from proxy.stores._warnings import RareWarning
 from proxy.transport.resolve import resolve
 from proxy.values import is_loopback
 
@@ -107,7 +108,7 @@ class Link:
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, warn: Callable[[str], None]) -> None:
         try:
             from redis import asyncio as redis
             from redis import exceptions
@@ -121,6 +122,7 @@ class Link:
         self.database: int = found.get("db", 0)
         self.trouble = ""
         self._where = f"the token store {shown(url)}"
+        self._malformed = RareWarning(warn)
         self._rest_until = 0.0
         self._client = redis.Redis(
             **found,
@@ -172,7 +174,7 @@ class Link:
         Args:
             channel: where.
             begin: called when nothing is missed any more, again each time after the server was away.
-            heard: must not raise.
+            heard: raises ValueError if a message is malformed, which is ignored.
 
         """
         pause = SOON
@@ -184,9 +186,19 @@ class Link:
                             pause = SOON
                             await begin()
                         else:
-                            heard(text)
+                            self._take(text, channel, heard)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LATER)
+
+    def _take(self, text: bytes, channel: str, heard: Callable[[bytes], None]) -> None:
+        try:
+            heard(text)
+        except ValueError:  # also UnicodeDecodeError
+            self._malformed(f"{self._where} sent a malformed message on {channel}, which is ignored")
+
+    def ignored(self, what: str) -> None:
+        """Warn that something is ignored which others have put there. It is not repeated."""
+        self._malformed(f"{self._where} holds {what}, which is ignored")
 
     async def _published(self, channel: str) -> AsyncGenerator[bytes | None]:
         """Yield what is published; before it None, when nothing is missed any more.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -44,7 +44,7 @@ class FileStore(Store):
         self._file = TokenFile(self._path, Cipher(setup.keys) if setup.keys else None, setup.warn)
         self._locks = TaskLocks()
         self._thread = Threads("token-store")
-        self._watchers: Watchers[[str]] = Watchers(self._look)
+        self._watchers: Watchers[[str]] = Watchers(self._look, setup.warn)
         self._unread = self._unwritten = ""
 
     @classmethod
@@ -115,16 +115,24 @@ class FileStore(Store):
     async def _look(self) -> None:
         known: Mapping[str, Token] = {}
         while True:
-            with suppress(StoreError):  # whoever needs the token is told
-                tokens = await self._tokens()
-                forgotten = known.keys() - tokens.keys()
-                if forgotten and not await self._begin(self._file.is_there):
-                    forgotten = set()
-                for name in tokens.keys() | forgotten:
-                    if known.get(name) != tokens.get(name):
-                        self._watchers.tell(name)
-                known = tokens
+            try:
+                known = await self._changes(known)
+            except StoreError:
+                pass  # whoever needs the token is told
+            except Exception as failure:  # noqa: BLE001  # what was known before is still needed
+                self._watchers.failed(failure)
             await asyncio.sleep(PAUSE)
+
+    async def _changes(self, known: Mapping[str, Token]) -> Mapping[str, Token]:
+        """Tell the names whose tokens are not as they were `known`, and return what is there now."""
+        tokens = await self._tokens()
+        forgotten = known.keys() - tokens.keys()
+        if forgotten and not await self._begin(self._file.is_there):
+            forgotten = set()
+        for name in tokens.keys() | forgotten:
+            if known.get(name) != tokens.get(name):
+                self._watchers.tell(name)
+        return tokens
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
         try:

@@ -42,7 +42,7 @@ class RedisStore(Store):
     schemes: ClassVar[tuple[str, ...]] = ("redis://", "rediss://", "unix://")
 
     def __init__(self, setup: Setup) -> None:
-        self._link = Link(setup.choice)
+        self._link = Link(setup.choice, setup.warn)
         self._where = f"the token store {shown(setup.choice)}"
         self._cipher = Cipher(setup.keys) if setup.keys else None
         self._warn = setup.warn
@@ -50,8 +50,8 @@ class RedisStore(Store):
         self._leases: dict[str, Lease] = {}
         self._changed = f"countersign:{self._link.database}:changed"
         follow = partial(self._link.follow, self._changed, self._begin, self._hear)
-        self._watchers: Watchers[[str]] = Watchers(follow)
-        self._pauses = Pauses(self._link)
+        self._watchers: Watchers[[str]] = Watchers(follow, setup.warn)
+        self._pauses = Pauses(self._link, setup.warn)
         self._thread = Threads("token-store")  # keys take long to derive
         self._unwritten = ""
         if self._cipher is None and is_exposed(setup.choice):
@@ -95,7 +95,13 @@ class RedisStore(Store):
 
     async def names(self) -> list[str]:
         """As `Store.names`."""
-        return sorted(_text(key.removeprefix(TOKEN)) for key in await self._link.keys(TOKEN))
+        found = []
+        for key in await self._link.keys(TOKEN):
+            try:
+                found.append(_text(key.removeprefix(TOKEN)))
+            except UnicodeDecodeError:
+                self._link.ignored("a key that is not UTF-8")
+        return sorted(found)
 
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """As `Store.lock`; everyone is excluded who uses the same server and database.

@@ -76,9 +76,10 @@ class RedisServer:
         self.kill()
         shutil.rmtree(self._folder)
 
-    def ask(self, *command: str) -> bytes:
+    def ask(self, *command: str | bytes) -> bytes:
         """Return the first line of the answer to a command, or what it is the length of."""
-        words = b"".join(b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()) for word in command)
+        raw = [word.encode() if isinstance(word, str) else word for word in command]
+        words = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             connection.sendall(b"*%d\r\n%b" % (len(command), words))
             file = connection.makefile("rb")

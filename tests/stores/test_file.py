@@ -167,6 +167,37 @@ async def test_tokens_of_a_file_that_is_gone_were_not_forgotten(
     assert await asyncio.wait_for(told.get(), 5) == "b"
 
 
+async def test_a_look_that_fails_unexpectedly_is_reported_and_ends_no_watch(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "PAUSE", 0.01)
+    warned: list[str] = []
+    told: asyncio.Queue[str] = asyncio.Queue()
+    store = FileStore(Setup(path, warn=warned.append))
+    await store.save("a", TOKEN)
+    store.watch(told.put_nowait)
+    assert await asyncio.wait_for(told.get(), 5) == "a"
+    unchanged, failures = store._file.unchanged, 0
+
+    def broken() -> None:
+        nonlocal failures
+        failures += 1
+        raise RuntimeError("t0ken-canary")
+
+    store._file.unchanged = broken  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        while failures < 3:
+            await asyncio.sleep(0.01)
+    store._file.unchanged = unchanged  # type: ignore[method-assign]
+    await store.save("b", TOKEN)
+    await store.forget("a")
+    assert {await asyncio.wait_for(told.get(), 5), await asyncio.wait_for(told.get(), 5)} == {"a", "b"}
+    assert len(warned) == 1
+    assert "the watch of the token store failed with RuntimeError at " in warned[0]
+    assert "canary" not in warned[0]
+    await store.aclose()
+
+
 # -- cancellation and threads ----------------------------------------------------------------------------
 
 

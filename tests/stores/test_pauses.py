@@ -120,3 +120,31 @@ async def test_names_are_remembered_only_as_long_as_their_pauses_last(
             await asyncio.sleep(0.02)
     one.share_pause("a", 30.0)
     assert len(one._pauses._told) <= 10
+
+
+MALFORMED = [
+    b"", b"\xff\xfe", b"x", b"x 1", b"x y z", b"x -1 a", b"x 1e9 a", b"x 1.5 a", b"x nan a", b"x \xd9\xa1 a", b"\xff 1 a",
+    b"x 1 \xff", b"x %s a" % (b"9" * 400), b"x %s a" % (b"9" * 5000), b"x  a",
+]  # fmt: skip
+
+
+async def test_malformed_messages_and_keys_end_no_watch(server: RedisServer, opened: Open) -> None:
+    warned: list[str] = []
+    one, other = opened(server.url), opened(server.url, warn=warned.append)
+    server.ask("SET", b"countersign:pause:\xff", "x", "PX", "60000")
+    heard = await listening(other, one)
+    for message in MALFORMED:
+        assert server.ask("PUBLISH", "countersign:0:paused", message) == b":1"
+    one.share_pause("a", 30.0)
+    assert await heard.of("a") == 30.0
+    assert heard.pauses == []
+    assert len(warned) == 1
+    assert other._link._malformed.count == 1 + len(MALFORMED)
+
+
+async def test_a_pause_of_others_is_bounded(server: RedisServer, opened: Open) -> None:
+    heard = await listening(opened(server.url), opened(server.url))
+    for milliseconds in (0, 10**14):
+        server.ask("PUBLISH", "countersign:0:paused", f"x {milliseconds} a")
+    assert await heard.of("a") == 86400.0
+    assert heard.pauses == []

@@ -238,6 +238,26 @@ async def test_tokens_that_the_server_has_lost_were_not_forgotten(
     assert told == ["b"]
 
 
+async def test_malformed_messages_and_keys_are_ignored_counted_and_end_no_watch(
+    server: RedisServer, opened: Open
+) -> None:
+    warned: list[str] = []
+    told: list[str] = []
+    store, other = opened(server.url, warn=warned.append), opened(server.url)
+    server.ask("SET", b"countersign:token:\xff\xfe", "x")  # is there when the watch begins, too
+    store.watch(told.append)
+    await other.save("a", TOKEN)
+    await until(lambda: "a" in told)
+    for _ in range(50):
+        assert server.ask("PUBLISH", "countersign:0:changed", b"\xff\xfe canary") == b":1"
+    await other.save("b", TOKEN)
+    await until(lambda: "b" in told)
+    assert await store.names() == ["a", "b"]
+    (line,) = warned
+    assert line == f"the token store {server.url} holds a key that is not UTF-8, which is ignored (1 so far)"
+    assert store._link._malformed.count == 52
+
+
 async def test_a_password_that_is_refused_and_a_server_that_refuses_to_write_are_told(
     opened: Open, hurried: None
 ) -> None:
