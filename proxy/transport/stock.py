@@ -81,6 +81,11 @@ class Facts:
         self.begun = False  # the answer
         self._half: Any = None  # a network stream of httpcore's, while nobody else would close it
 
+    def _completed(self) -> None:
+        self.complete = True
+        if self._read is not None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + self._read)
+
     def timed(self) -> asyncio.Timeout:
         """Return a new deadline, for a piece of the body."""
         self.deadline = asyncio.timeout(self._read)
@@ -113,9 +118,7 @@ class Facts:
         elif self.tunnelling:
             return
         elif event.endswith("send_request_body.complete"):
-            self.complete = True
-            if self._read:
-                self.deadline.reschedule(asyncio.get_running_loop().time() + self._read)
+            self._completed()
         elif event.endswith("receive_response_headers.complete"):
             self.begun = True
 

@@ -123,8 +123,8 @@ async def test_names_are_remembered_only_as_long_as_their_pauses_last(
 
 
 MALFORMED = [
-    b"", b"\xff\xfe", b"x", b"x 1", b"x y z", b"x -1 a", b"x 1e9 a", b"x 1.5 a", b"x nan a", b"x \xd9\xa1 a", b"\xff 1 a",
-    b"x 1 \xff", b"x %s a" % (b"9" * 400), b"x %s a" % (b"9" * 5000), b"x  a",
+    b"", b"\xff\xfe", b"x", b"x 1", b"x y z", b"x -1 a", b"x 1e9 a", b"x 1.5 a", b"x nan a", b"x \xd9\xa1 a",
+    b"\xff 1 a", b"x 1 \xff", b"x %s a" % (b"9" * 400), b"x %s a" % (b"9" * 5000), b"x  a",
 ]  # fmt: skip
 
 

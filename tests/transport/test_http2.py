@@ -311,6 +311,15 @@ def begin(connection: H2Connection, stream: int) -> None:
     connection.send_headers(stream, [(":status", "200")])
 
 
+async def whole(transport: HTTP2Transport, sent: httpx.Request) -> None:
+    """Read a response, and close it however that ends."""
+    response = await transport.handle_async_request(sent)
+    try:
+        await read(response)
+    finally:
+        await response.aclose()
+
+
 @pytest.mark.parametrize("start", [lambda *_: None, begin], ids=["interim responses", "pings within the body"])
 async def test_what_is_no_progress_does_not_extend_the_read_timeout(
     authority: trustme.CA, certificates: tuple[ssl.SSLContext, ssl.SSLContext], start: Act
@@ -318,11 +327,7 @@ async def test_what_is_no_progress_does_not_extend_the_read_timeout(
     async with Upstream(partial(slow_peer, start), tls=certificates[0]) as upstream:
         transport = over(upstream.url, authority, read=0.3)
         with pytest.raises(ReadTimeout) as caught:
-            response = await transport.handle_async_request(request(upstream.url, method="POST", body=b"hello"))
-            try:
-                await read(response)
-            finally:
-                await response.aclose()
+            await whole(transport, request(upstream.url, method="POST", body=b"hello"))
         assert (caught.value.sent, caught.value.begun) == (True, start is begin)
         assert transport.open == 0
         await transport.aclose()
