@@ -80,6 +80,26 @@ def a_request_holds_its_body() -> bool:
     return request.content == b"body" == request.read()
 
 
+def a_response_takes_another_decoder() -> bool:
+    class Decoder:
+        def decode(self, data: bytes) -> bytes:
+            return data.upper()
+
+        def flush(self) -> bytes:
+            return b"!"
+
+    request = httpx.Request("GET", "http://api.test")
+    response = httpx.Response(200, stream=httpx.ByteStream(b"body"), request=request)
+    response._decoder = Decoder()  # type: ignore[assignment]  # as much of one as is used
+    return response.read() == b"BODY!"
+
+
+def a_response_has_its_decoder() -> bool:
+    response = httpx.Response(200, headers={"Content-Encoding": "deflate, gzip"})
+    children = response._get_content_decoder().children  # type: ignore[attr-defined]  # of several codings
+    return [type(child).__name__ for child in children] == ["GZipDecoder", "DeflateDecoder"]
+
+
 def a_pool_has_its_backend() -> bool:
     plain = httpx.AsyncHTTPTransport()
     dialled(plain)
@@ -147,6 +167,8 @@ NAMES: dict[str, Callable[[], object]] = {
     # httpcore and httpx
     "httpcore._backends.anyio.AnyIOStream": a_stream_wraps_one_of_anyios,
     "_content": a_request_holds_its_body,
+    "_decoder": a_response_takes_another_decoder,
+    "_get_content_decoder": a_response_has_its_decoder,
     "_network_backend": connections_get_the_backend,
     "_pool": a_pool_has_its_backend,
 }

@@ -47,7 +47,7 @@ class _Layer:
     """One coding, the outermost first."""
 
     def __init__(self, decoder: Any, limit: int) -> None:  # Any: as above
-        self._decoder = decoder
+        self._coding = decoder
         self._left = limit
         self._is_zlib = _is_zlib(decoder)
         self._step = _step(decoder)
@@ -55,12 +55,12 @@ class _Layer:
     def decode(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             for start in range(0, len(piece), self._step):
-                if self._is_zlib and self._decoder.decompressor.eof:
+                if self._is_zlib and self._coding.decompressor.eof:
                     break  # zlib would keep what follows the end, and copy all of it for each further piece
-                yield from self._counted(self._decoder.decode(piece[start : start + self._step]))
+                yield from self._counted(self._coding.decode(piece[start : start + self._step]))
 
     def flush(self) -> Iterator[bytes]:
-        yield from self._counted(self._decoder.flush())
+        yield from self._counted(self._coding.flush())
 
     def _counted(self, decoded: bytes | Iterable[bytes]) -> Iterator[bytes]:
         for piece in (decoded,) if isinstance(decoded, bytes) else decoded:

@@ -94,48 +94,6 @@ async def test_a_failure_is_reported_to_all_until_the_pause_is_over(
     assert runs.count == 1
 
 
-async def test_the_pauses_grow_and_are_bounded(runs: Runs, clock: Ticking) -> None:
-    source = Command(command=runs.command("exit 3"))
-    for _ in range(600):
-        with pytest.raises(SecretError):
-            await source.get()
-        clock.now += 0.5
-    # 1, 2, 4, 8, 16 and then every 30 seconds.
-    assert runs.count == 6 + (300 - 31) // 30
-
-
-async def test_a_success_ends_the_pauses(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
-    source = Command(command=runs.command(f"cat {tmp_path}/secret"), ttl=0)
-    for _ in range(2):
-        with pytest.raises(SecretError):
-            await source.get()
-        clock.now += 1
-    clock.now += 1
-    (tmp_path / "secret").write_text("canary")
-    assert await source.get() == "canary"
-    (tmp_path / "secret").unlink()
-    with pytest.raises(SecretError):
-        await source.get()
-    clock.now += 1
-    (tmp_path / "secret").write_text("canary")
-    assert await source.get() == "canary"
-
-
-async def test_reading_anew_pauses_after_a_failure_too(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("canary")
-    source = Command(command=runs.command(f"cat {tmp_path}/secret"))
-    assert await source.get() == "canary"
-    (tmp_path / "secret").unlink()
-    for _ in range(50):
-        with pytest.raises(SecretError, match="exit code 1"):
-            await source.renewed("canary")
-    assert runs.count == 2
-    assert await source.get() == "canary"  # what was kept is valid for its ttl
-    clock.now += 1
-    (tmp_path / "secret").write_text("canary-2")
-    assert await source.renewed("canary") == "canary-2"
-
-
 async def test_output_without_the_field_that_is_picked_is_a_failure(runs: Runs, clock: Ticking, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("{}")
     source = Command(command=runs.command(f"cat {tmp_path}/out"), json="token")
