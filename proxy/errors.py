@@ -43,6 +43,7 @@ class ProxyError(CountersignError):
         title: a short sentence, the same for every occurrence.
         close: whether the client's connection ends after the answer.
         detail: what happened this time.
+        public: as much of it as may be shown to those who have no token: nothing that a program printed.
         retry_after: seconds until it may be tried again, or None.
         headers: further fields of the answer.
 
@@ -61,7 +62,7 @@ class ProxyError(CountersignError):
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        self.detail = self.public = detail or self.title
         self.retry_after = retry_after
         self.headers = headers
 

@@ -71,5 +71,6 @@ def _worst(maps: Iterable[Mapping[str, Standing]]) -> dict[str, Standing]:
                 max((date for date in (known.resting_until, one.resting_until) if date is not None), default=None),
                 known.problem or one.problem,
                 known.unsaved or one.unsaved,
+                known.public if known.problem else one.public,
             )
     return found

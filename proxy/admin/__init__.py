@@ -11,7 +11,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from proxy import plugins
@@ -31,7 +31,21 @@ from proxy.gateway.problem import problem as answer_of
 from proxy.gateway.route import Route
 from proxy.report import Report
 
-Problems = Mapping[str, str]
+
+class Problem(NamedTuple):
+    """Why a credential can't be had.
+
+    Attributes:
+        text: all of it, for the log and those who have the admin token.
+        public: as `ProxyError.public`.
+
+    """
+
+    text: str
+    public: str
+
+
+Problems = Mapping[str, Problem]
 """Why a route's credential can't be had, by the route's name."""
 PATIENCE = 10.0  # seconds for all credentials together
 
@@ -98,7 +112,11 @@ class Page(ABC):
 
     @abstractmethod
     async def answer(self, facts: Facts) -> Answer:
-        """Return what it shows."""
+        """Return what it shows to those who have the token."""
+
+    async def open_answer(self, facts: Facts) -> Answer:
+        """Return what it shows to those who have none, if it is open."""
+        return await self.answer(facts)
 
 
 def credential_name(route: Route) -> str:
@@ -115,24 +133,32 @@ def credential_proxy(route: Route) -> str | None:
 async def problems(routes: Iterable[Route]) -> Problems:
     """Return why credentials can't be had; those are missing that can."""
     routes = list(routes)
-    texts = await asyncio.gather(*(problem(route) for route in routes))
-    return {route.name: text for route, text in zip(routes, texts, strict=True) if text}
+    found = await asyncio.gather(*(problem(route) for route in routes))
+    return {route.name: each for route, each in zip(routes, found, strict=True) if each}
 
 
-async def problem(route: Route) -> str:
-    """Return why a route's credential can't be had; empty if it can."""
+async def problem(route: Route) -> Problem | None:
+    """Return why a route's credential can't be had; None if it can."""
     try:
         async with asyncio.timeout(PATIENCE):
             await route.ready()
+    except ProxyError as failure:
+        return Problem(failure.detail, failure.public)
     except CountersignError as failure:
-        return str(failure)
+        text = str(failure)
     except TimeoutError:
-        return f"not within {PATIENCE:.0f} s"
+        text = f"not within {PATIENCE:.0f} s"
     except Exception as failure:  # noqa: BLE001  # a stranger's httpx.Auth; its text may repeat what is secret
-        return f"failed with {type(failure).__name__}"
-    return ""
+        text = f"failed with {type(failure).__name__}"
+    else:
+        return None
+    return Problem(text, text)
 
 
+_WANTED = (
+    "this page wants ?token=TOKEN or Authorization: Bearer TOKEN; `countersign run` prints its URL on a terminal, "
+    "elsewhere set server.admin_token"
+)
 _ALLOW = ((b"Allow", b"GET, HEAD"),)
 _ALWAYS = [
     (b"Cache-Control", b"no-store"),
@@ -164,29 +190,27 @@ class Admin:
     async def _page(self, inbound: Inbound) -> Answer:
         admitted = await self._guard.admit(inbound)
         page = self._pages.get(admitted.path.decode("ascii"))
-        if page is None or not page.open:  # first: who has no token does not learn which pages there are
-            self._check_token(inbound.head, admitted.target)
+        has_token = self._has_token(inbound.head, admitted.target)
+        if not has_token and (page is None or not page.open):  # first: without it, nobody learns which pages there are
+            raise AdminTokenNeeded(_WANTED)
         if admitted.upstream is not None:
             raise Misdirected("the admin listener is no proxy; right would be a path as the target")
         if page is None:
             raise NoRoute("the admin listener has / /healthz /readyz /metrics and /api/status")
         if inbound.method not in ("GET", "HEAD"):
             raise MethodDenied("only GET and HEAD are served here", headers=_ALLOW)
-        answer = await page.answer(self._facts)
+        answer = await (page.answer if has_token else page.open_answer)(self._facts)
         answer.headers += [*_ALWAYS, (b"Content-Security-Policy", page.csp)]
         return answer
 
-    def _check_token(self, head: Head, target: bytes) -> None:
+    def _has_token(self, head: Head, target: bytes) -> bool:
         given = [value.encode() for value in parse_qs(target.partition(b"?")[2].decode("ascii")).get("token", ())]
         for value in head.special.get(b"authorization", ()):
             scheme, _, rest = value.partition(b" ")
             if scheme.lower() == b"bearer":
                 given.append(rest.strip())
         wanted = self._token().encode()
-        if not any([hmac.compare_digest(value, wanted) for value in given]):  # noqa: C419  # all, in constant time
-            raise AdminTokenNeeded(
-                "this page wants ?token=TOKEN or Authorization: Bearer TOKEN; `countersign run` prints its URL"
-            )
+        return any([hmac.compare_digest(value, wanted) for value in given])  # noqa: C419  # all, in constant time
 
 
 __all__ = [
@@ -194,6 +218,7 @@ __all__ = [
     "Common",
     "Facts",
     "Page",
+    "Problem",
     "Problems",
     "Workers",
     "credential_name",

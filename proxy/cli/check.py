@@ -200,9 +200,9 @@ def _row(route: Route) -> Row:
 
 async def _try(app: App, route: Route, row: Row, path: str) -> None:
     """Fetch the credential, and send one GET to the upstream."""
-    text = await problem(route)
-    if text:
-        row.result, row.ok = f"credential: {text}", False
+    found = await problem(route)
+    if found is not None:
+        row.result, row.ok = f"credential: {found.text}", False
         return
     story = Story("GET", path, app.clock.monotonic())
     target = (route.prefix or b"") + path.encode()

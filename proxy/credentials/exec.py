@@ -14,7 +14,7 @@ from proxy.credentials import Context, Scheme
 from proxy.credentials._renewing import Renewable, TokenScheme
 from proxy.credentials._tokens import from_text
 from proxy.encoding import TEXT
-from proxy.errors import CredentialError, TokenEndpointDown
+from proxy.errors import CredentialError, ProxyError, TokenEndpointDown
 from proxy.log import mask
 from proxy.process import Printed, ProgramError, ProgramTimeout, run
 from proxy.stores import Token
@@ -59,21 +59,19 @@ class ExecScheme(TokenScheme):
         printed = await self._run()
         said = _said(printed.errors, printed.output)
         if printed.code:
-            raise CredentialError(
-                f"{self._what} failed with exit code {printed.code}{_said(printed.errors, printed.output)}"
-            )
+            raise _with(said, CredentialError(f"{self._what} failed with exit code {printed.code}"))
         now = self._clock.time()
         try:
             token = from_text(printed.output.decode(TEXT, "replace"), now, f"what {self._what} printed")
         except CredentialError as failure:
-            raise CredentialError(f"{failure.detail}{said}") from None
+            raise _with(said, failure) from None
         return token if token.expires_at is not None else replace(token, expires_at=now + UNTOLD)
 
     async def _run(self) -> Printed:
         try:
             return await run(self._command, TIMEOUT, alone=True)
         except ProgramTimeout as failure:
-            raise TokenEndpointDown(f"{self._what} {failure}{_said(failure.errors)}", retry_after=1) from None
+            raise _with(_said(failure.errors), TokenEndpointDown(f"{self._what} {failure}", retry_after=1)) from None
         except ProgramError as failure:
             raise CredentialError(f"{self._what} {failure}") from None
 
@@ -81,6 +79,13 @@ class ExecScheme(TokenScheme):
         """As `Scheme.explain`: runs nothing."""
         await super().explain(request)
         return {"token": f"from {self._what}, or the store"}
+
+
+def _with(said: str, failure: ProxyError) -> ProxyError:
+    """Add what the program said to a failure; it may name paths and accounts, and is no part of what is public."""
+    told = type(failure)(f"{failure.detail}{said}", retry_after=failure.retry_after)
+    told.public = failure.detail
+    return told
 
 
 def _said(errors: bytes, output: bytes = b"") -> str:

@@ -36,6 +36,7 @@ class Standing:
         resting_until: epoch seconds before which nobody asks for another token, or None.
         problem: what failed last; empty once it went well again.
         unsaved: why the token is in memory only; empty if the store has it.
+        public: as `ProxyError.public`, of the problem.
 
     """
 
@@ -43,6 +44,7 @@ class Standing:
     resting_until: float | None = None
     problem: str = ""
     unsaved: str = ""
+    public: str = ""
 
 
 class Renewed(ABC):

@@ -22,6 +22,7 @@ class Rest:
     Attributes:
         until: monotonic seconds.
         problem: what failed last; empty once it went well again.
+        public: as `ProxyError.public`.
 
     """
 
@@ -29,7 +30,7 @@ class Rest:
         self._clock = clock
         self._refused = False
         self._failures = 0
-        self.problem = ""
+        self.problem = self.public = ""
         self.until = 0.0
 
     @property
@@ -40,7 +41,7 @@ class Rest:
     def begin(self, failure: ProxyError) -> None:
         """Rest, at least as long as the endpoint told to wait; `failure` gets to tell for how long."""
         self._refused = isinstance(failure, CredentialError)
-        self.problem = failure.detail
+        self.problem, self.public = failure.detail, failure.public
         longest = LONGEST_REFUSED if self._refused else LONGEST_DOWN
         rest = max(pause(self._failures, longest), min(failure.retry_after or 0.0, longest))
         self._failures += 1
@@ -51,7 +52,7 @@ class Rest:
     def end(self) -> None:
         """A token was had."""
         self._failures = 0
-        self.problem = ""
+        self.problem = self.public = ""
         self.until = 0.0
 
     def failure(self) -> ProxyError:
@@ -59,9 +60,11 @@ class Rest:
 
         A new one each time: an exception that is raised again grows by a traceback, and keeps what stands in it.
         """
-        if self._refused:
-            return CredentialError(self.problem)
-        return TokenEndpointDown(self.problem, retry_after=self.left)
+        failure: ProxyError = CredentialError(self.problem)
+        if not self._refused:
+            failure = TokenEndpointDown(self.problem, retry_after=self.left)
+        failure.public = self.public
+        return failure
 
 
 class Doubt:

@@ -80,6 +80,7 @@ class TokenSource(Renewed):
             resting_until=self._clock.time() + left if left else None,
             problem=self._rest.problem,
             unsaved=self._get.unsaved,
+            public=self._rest.public,
         )
 
     def valid(self) -> Token | None:

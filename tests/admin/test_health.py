@@ -93,6 +93,43 @@ async def test_not_ready_while_a_token_can_not_be_fetched(admin: Admin) -> None:
     assert "c4n4ry" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("script", "public"),
+    [
+        ("exit 3", "the command sh failed with exit code 3"),
+        ("printf '{\"a\": 1}'", "what the command sh printed"),
+        ("sleep 60", "the command sh took longer than 0 s"),
+    ],
+)
+async def test_what_a_program_said_is_shown_with_the_token_only(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, script: str, public: str
+) -> None:
+    monkeypatch.setattr("proxy.credentials.exec.TIMEOUT", 0.4)
+    said = "no key in /home/somebody/.secret of somebody@corp.test, passphrase is hunter two"
+    credential = {"type": "exec", "command": ["sh", "-c", f"echo '{said}' >&2; {script}"]}
+    running, client = await admin(
+        routes={"x": {"prefix": "/x", "upstream": "http://localhost:1", "credential": "program"}},
+        credentials={"program": credential},
+    )
+    for _ in range(2):  # the first runs it, the second reports what failed
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            answer = await client.get("/readyz", headers=headers)
+            assert answer.status_code == 503
+            for text in ("/home", "corp.test", "hunter"):
+                assert text not in answer.text
+            found = answer.json()
+            for shown in (found["routes"]["x"], found["tokens"]["program"]):
+                assert public in shown["problem"]
+                assert shown["problem"].endswith("; the rest is in the log, and here with the admin token")
+    for query in ({"params": {"token": TOKEN}}, {"headers": {"Authorization": f"Bearer {TOKEN}"}}):
+        found = (await client.get("/readyz", **query)).json()  # type: ignore[arg-type]  # httpx's
+        for shown in (found["routes"]["x"], found["tokens"]["program"]):
+            assert shown["problem"].startswith(public)
+            assert said in shown["problem"]
+    assert said in running.lines
+    assert "hunter" not in (await client.get("/metrics")).text
+
+
 async def test_a_store_that_can_not_be_written_is_told(admin: Admin, tmp_path: Path) -> None:
     (tmp_path / "locked").write_text("a file where a folder should be")
     running, client = await admin(tokens={"store": "file", "path": str(tmp_path / "locked" / "tokens.json")})
@@ -113,7 +150,7 @@ async def test_a_stranger_s_failure_is_told_by_its_kind_alone() -> None:
         async def ready(self) -> None:
             raise RuntimeError("c4n4ry")
 
-    assert await problem(Route(Broken())) == "failed with RuntimeError"  # type: ignore[arg-type]  # all it needs
+    assert await problem(Route(Broken())) == ("failed with RuntimeError",) * 2  # type: ignore[arg-type]  # all it needs
 
 
 async def test_a_credential_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +159,4 @@ async def test_a_credential_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
             await asyncio.Event().wait()
 
     monkeypatch.setattr(pages, "PATIENCE", 0.01)
-    assert await problem(Route(Hanging())) == "not within 0 s"  # type: ignore[arg-type]  # all it needs
+    assert await problem(Route(Hanging())) == ("not within 0 s",) * 2  # type: ignore[arg-type]  # all it needs

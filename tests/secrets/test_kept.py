@@ -1,4 +1,4 @@
-"""What is kept of a source that takes time to ask, and the pauses after it failed; by a double and a clock of its own."""
+"""What is kept of a source that takes time to ask, and the pauses after it failed."""
 
 from __future__ import annotations
 

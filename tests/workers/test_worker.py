@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from proxy import environment, places
-from proxy.admin import Common
+from proxy.admin import Common, Problem
 from proxy.config import Settings, load
 from proxy.environment import Environment
 from proxy.listeners import Listener, kind
@@ -178,7 +178,7 @@ async def test_its_pages_speak_for_all(worker: Supervised) -> None:
     asked = await worker.hears()
     assert isinstance(asked, Ask)
     assert asked.what == "problems"
-    worker.near.send(Told(asked.number, ({}, None, {"api": "gone"})))
+    worker.near.send(Told(asked.number, ({}, None, {"api": Problem("gone and more", "gone")})))
     worker.near.send(Told(asked.number, ()))  # told twice: the first one counts
     asked = await worker.hears()
     assert isinstance(asked, Ask)
@@ -187,7 +187,9 @@ async def test_its_pages_speak_for_all(worker: Supervised) -> None:
     assert seen.status_code == 503
     assert seen.json() == {
         "ready": False,
-        "routes": {"api": {"credential": "none", "problem": "gone"}},
+        "routes": {
+            "api": {"credential": "none", "problem": "gone; the rest is in the log, and here with the admin token"}
+        },
         "workers": "1 of 3 don't answer",
     }
 
