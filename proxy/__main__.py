@@ -7,9 +7,12 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from proxy.lines import fill_in  # so that importing this costs nothing
+    # Here, so that importing this costs nothing.
+    from proxy.dumps import forbid
+    from proxy.lines import fill_in
 
     fill_in()
+    forbid()  # before anything secret is read, whichever command it is
     from proxy.cli import cli
 
     cli()

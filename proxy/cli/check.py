@@ -17,8 +17,9 @@ from proxy.admin import credential_name, credential_proxy, problem
 from proxy.admin.status import matches
 from proxy.app import App
 from proxy.cli import aligned, config_option, told
+from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
-from proxy.config import Settings, load
+from proxy.config import Settings
 from proxy.errors import ConfigError, CountersignError
 from proxy.gateway import Entrance, Inbound, Story
 from proxy.gateway.headers import read
@@ -94,7 +95,7 @@ def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bo
     """
     if paths and not live:
         raise ConfigError("--path belongs to --live; expected --live, too")
-    settings = load(config)
+    settings = load_settings(config)
     asked = asked_paths(paths, settings)
     rows: list[Row] = []
     missing: list[str] = []

@@ -14,8 +14,9 @@ import click
 from proxy.admin import credential_name, credential_proxy
 from proxy.app import App
 from proxy.cli import config_option, told
+from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
-from proxy.config import Settings, load
+from proxy.config import Settings
 from proxy.credentials import masked
 from proxy.errors import ConfigError, CountersignError, ProxyError
 from proxy.gateway import Entrance, Inbound, Story
@@ -46,7 +47,7 @@ def command(
     URL is the proxy's, or just a path. For signing schemes the exact string to sign and the signature are
     told, too.
     """
-    settings = load(config)
+    settings = load_settings(config)
     found: list[Told] = []
 
     async def main() -> None:

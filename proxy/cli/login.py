@@ -17,8 +17,9 @@ import click
 
 from proxy.app import App
 from proxy.cli import config_option, told
+from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
-from proxy.config import Settings, load
+from proxy.config import Settings
 from proxy.errors import ConfigError, CredentialError
 from proxy.log import Log
 from proxy.mistakes import nearest
@@ -43,7 +44,7 @@ def command(config: Path | None, credential: str, device: bool) -> None:
 
     CREDENTIAL is the NAME of [credentials.NAME], or routes.NAME for what stands in a route.
     """
-    settings = load(config)
+    settings = load_settings(config)
 
     async def main() -> None:
         token = await logged_in(settings, credential, device=device)

@@ -100,8 +100,7 @@ def supervise(settings: Settings, log: Log, reread: Callable[[], Settings]) -> N
     from proxy.workers.supervisor import Supervisor
     from proxy.workers.worker import Assignment, Worker
 
-    if not settings.server.dumpable:
-        dumps.forbid()
+    (dumps.allow if settings.server.dumpable else dumps.forbid)()
 
     def work(assignment: Assignment) -> None:
         run_loop(to_the_end(Worker(assignment, log).run()))
@@ -133,8 +132,7 @@ async def serve(app: App, log: Log, guide: Callable[[str], None] = lambda url: N
 
     """
     log.take_over_stdlib()
-    if not app.settings.server.dumpable:
-        dumps.forbid()
+    (dumps.allow if app.settings.server.dumpable else dumps.forbid)()
     await app.start()
 
     def ready() -> None:

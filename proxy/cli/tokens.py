@@ -16,8 +16,8 @@ import click
 from proxy.admin.status import date
 from proxy.app import App
 from proxy.cli import Group, aligned, config_option, told
+from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
-from proxy.config import load
 from proxy.errors import ConfigError, CountersignError, StoreError
 from proxy.log import Log
 from proxy.mistakes import nearest
@@ -147,7 +147,7 @@ async def opened(config: Path | None) -> AsyncIterator[Keeper]:
         CountersignError: it can't be had, or nobody else could see it.
 
     """
-    settings = load(config)
+    settings = load_settings(config)
     if settings.tokens.store == "memory":
         raise ConfigError('tokens.store: "memory" keeps tokens inside of the running proxy; right would be "file"')
     app = App(settings, Log(requests=False))

@@ -98,7 +98,7 @@ def test_what_nobody_expected_is_told_by_its_place_and_not_by_its_text(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("c4n4ry")
 
-    monkeypatch.setattr("proxy.cli.check.load", fail)
+    monkeypatch.setattr("proxy.cli.check.load_settings", fail)
     found = run("check")
     assert (found.code, found.out) == (1, "")
     assert re.fullmatch(r"error: an unexpected RuntimeError at /\S+/test_cli.py:\d+; please report it\n", found.err)

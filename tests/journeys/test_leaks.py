@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ LOOK = (
     BECOME
     + """
 import sys
+import time
 for pid in sys.argv[1:]:
     for name in ("environ", "mem", "maps", "auxv"):
         try:
@@ -152,3 +155,75 @@ async def test_a_kept_body_has_no_name_and_a_kill_leaves_nothing(run: Run, api: 
     process.signal(signal.SIGKILL)
     assert await process.process.wait() == -signal.SIGKILL
     assert list(room.iterdir()) == []
+
+
+SECRET = """
+[server]
+listen = ["127.0.0.1:0"]
+admin = ""
+dumpable = {dumpable}
+[tokens]
+store = "file"
+key = {{ command = ["sh", "-c", "touch {room}/asked; sleep 60"] }}
+[routes.a]
+upstream = "http://127.0.0.1:1"
+credential = "a"
+[credentials.a]
+type = "oauth2"
+grant = "authorization_code"
+client_id = "x"
+client_auth = "none"
+token_url = "http://127.0.0.1:1/t"
+authorization_url = "http://127.0.0.1:1/a"
+"""
+COMMANDS = {
+    "login": ("login", "a"),
+    "check": ("check",),
+    "tokens": ("tokens", "list"),
+    "run": ("run",),
+}
+
+
+def killed(room: Path, *arguments: str) -> int:
+    """Abort a command while it waits for a secret; return its wait status."""
+    line = f'ulimit -c unlimited; exec {sys.executable} -m proxy "$@"'
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(room)}
+    command = ["bash", "-c", line, "countersign", *arguments, "--config", str(room / "c.toml")]
+    process = subprocess.Popen(
+        command, cwd=room, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 30
+        while not (room / "asked").exists():
+            assert not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), arguments
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+    finally:
+        process.send_signal(signal.SIGABRT)
+        status = os.waitpid(process.pid, 0)[1]
+        process.returncode = status
+    return status
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_killed_leaves_no_core_dump(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(SECRET.format(dumpable="false", room=tmp_path))
+    config.chmod(0o600)
+    status = killed(tmp_path, *COMMANDS[name])
+    assert os.WTERMSIG(status) == signal.SIGABRT
+    assert not os.WCOREDUMP(status)
+    assert not list(tmp_path.glob("core*"))
+
+
+def test_one_that_may_be_dumped_leaves_one(tmp_path: Path) -> None:
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or Path("/proc/sys/kernel/core_pattern").read_text()[0] == "|":
+        pytest.skip("this machine leaves no core dumps in files")
+    config = tmp_path / "c.toml"
+    config.write_text(SECRET.format(dumpable="true", room=tmp_path))
+    config.chmod(0o600)
+    assert os.WCOREDUMP(killed(tmp_path, *COMMANDS["login"]))
+    for core in tmp_path.glob("core*"):
+        core.unlink()

@@ -187,9 +187,7 @@ async def test_its_pages_speak_for_all(worker: Supervised) -> None:
     assert seen.status_code == 503
     assert seen.json() == {
         "ready": False,
-        "routes": {
-            "api": {"credential": "none", "problem": "gone; the rest is in the log, and here with the admin token"}
-        },
+        "routes": {"api": {"credential": "none", "problem": "gone and more"}},
         "workers": "1 of 3 don't answer",
     }
 
