@@ -12,7 +12,7 @@ def main() -> None:
     from proxy.lines import fill_in
 
     fill_in()
-    forbid()  # before anything secret is read, whichever command it is
+    forbid(for_now=True)  # before anything secret is read, whichever command it is
     from proxy.cli import cli
 
     cli()

@@ -9,11 +9,15 @@ _PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 _before: list[int] = []  # the limit in bytes that held before
 
 
-def forbid() -> None:
+def forbid(*, for_now: bool = False) -> None:
     """Leave no core dump, and let no other process of the same user look into this one (prctl(2), Linux).
 
     Forked processes inherit it; programs that they become inherit the limit only. Where the system can't, nothing
     happens.
+
+    Args:
+        for_now: so that `allow` can undo it.
+
     """
     try:
         import resource
@@ -21,7 +25,7 @@ def forbid() -> None:
         return
     with suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard if for_now else 0))
         if not _before:
             _before.append(soft)
     # A limit alone does not keep a core dump from a program that /proc/sys/kernel/core_pattern names.
@@ -29,7 +33,7 @@ def forbid() -> None:
 
 
 def allow() -> None:
-    """Undo `forbid`, if it was called: a command forbids before it has read that ``server.dumpable`` allows."""
+    """Undo what was forbidden for now: a command forbids before it has read that ``server.dumpable`` allows."""
     if not _before:
         return
     import resource

@@ -27,6 +27,8 @@ _AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGN
 _Send = Callable[[bytes], int]
 """Sends the beginning of some bytes at once, returns how many these were; raises OSError."""
 
+from proxy.printable import printable_lines
+
 
 class Lines(Protocol):
     """What a log needs of a stream."""
@@ -278,8 +280,11 @@ def stderr() -> Lines:
 
 
 def say(text: str) -> None:
-    """Print on stderr, past the buffer, which would keep what can't be written and complain at exit."""
-    stderr().write(text + "\n")
+    """Print lines on stderr, without what a terminal would obey.
+
+    Past the buffer, which would keep what can't be written and complain at exit.
+    """
+    stderr().write(printable_lines(text) + "\n")
 
 
 def fill_in() -> None:

@@ -23,6 +23,7 @@ import structlog
 from proxy.errors import place
 from proxy.gateway import Story
 from proxy.lines import Descriptor, Lines
+from proxy.printable import printable
 from proxy.waiting import SHORTEST
 
 Format = Literal["auto", "human", "json"]
@@ -133,10 +134,7 @@ class _Human:
 
 def _one_line(text: str) -> str:
     """A line that clients had a part in may neither forge another one nor paint the terminal."""
-    if text.isprintable():
-        return text
-    text = text.replace("\n", " | ")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return printable(text.replace("\n", " | "))
 
 
 def _made_up(text: str) -> str:

@@ -13,7 +13,7 @@ hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 before = min(4096, hard) if hard >= 0 else 4096
 resource.setrlimit(resource.RLIMIT_CORE, (before, hard))
 for step in sys.argv[1:]:
-    getattr(dumps, step)()
+    dumps.forbid(for_now=True) if step == "for_now" else getattr(dumps, step)()
 soft = resource.getrlimit(resource.RLIMIT_CORE)[0]
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), "none" if not soft else "as before" if soft == before else soft)
 """
@@ -24,10 +24,11 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), "none" if not soft else "as before
     ("steps", "state"),
     [
         (["forbid"], "0 none"),
-        (["forbid", "forbid"], "0 none"),
-        (["forbid", "allow"], "1 as before"),
-        (["forbid", "forbid", "allow"], "1 as before"),
-        (["forbid", "allow", "forbid"], "0 none"),
+        (["for_now"], "0 none"),
+        (["for_now", "forbid"], "0 none"),
+        (["for_now", "allow"], "1 as before"),
+        (["for_now", "for_now", "allow"], "1 as before"),
+        (["for_now", "allow", "forbid"], "0 none"),
         (["allow"], "1 as before"),
     ],
 )

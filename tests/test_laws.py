@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up: a part may import its own folder and what stands in lower rows. `proxy.gateway` is the
 # page of values that pass between the steps; the steps themselves are `proxy.gateway.*`.
 LAYERS = (
-    ("proxy.environment", "proxy.errors", "proxy.threads"),
+    ("proxy.environment", "proxy.errors", "proxy.printable", "proxy.threads"),
     ("proxy", "proxy.clock", "proxy.demo", "proxy.dumps", "proxy.encoding", "proxy.exposure", "proxy.files",
      "proxy.gateway", "proxy.hints", "proxy.keyrings", "proxy.later", "proxy.lines", "proxy.methods",
      "proxy.mistakes", "proxy.plugins", "proxy.runfile", "proxy.tomllines", "proxy.values", "proxy.waiting"),

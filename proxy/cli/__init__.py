@@ -21,6 +21,7 @@ import click
 from proxy import __version__, hints, plugins
 from proxy.errors import ConfigError, CountersignError, place
 from proxy.later import certificates_later
+from proxy.printable import printable, printable_lines
 
 P = ParamSpec("P")
 
@@ -137,11 +138,17 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows of a table, the first one its head, with their cells below each other."""
+    """Return the rows of a table, the first one its head, with their cells below each other, each in one line."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines in which names, paths and texts of others stand: without what a terminal would obey."""
+    click.echo(printable_lines(text), err=err)
 
 
 def in_colour() -> bool:
@@ -152,6 +159,6 @@ def in_colour() -> bool:
 def fail(text: str, code: int) -> None:
     """Say `text` on stderr and exit."""
     colours = in_colour() and sys.stderr.isatty()
-    for line in text.splitlines():
+    for line in map(printable, text.splitlines()):
         click.echo(click.style("error: ", fg="red") + line if colours else f"error: {line}", err=True)
     sys.exit(code)

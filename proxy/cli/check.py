@@ -16,7 +16,7 @@ from proxy import USER_AGENT
 from proxy.admin import credential_name, credential_proxy, problem
 from proxy.admin.status import matches
 from proxy.app import App
-from proxy.cli import aligned, config_option, told
+from proxy.cli import aligned, config_option, echo, told
 from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
 from proxy.config import Settings
@@ -107,18 +107,18 @@ def command(config: Path | None, live: bool, paths: tuple[str, ...], as_json: bo
     run_loop(main())
     if as_json:
         told_rows = [asdict(row) for row in rows]
-        click.echo(json.dumps({"files": settings.sources, "routes": told_rows, "secrets": missing}, indent=2))
+        echo(json.dumps({"files": settings.sources, "routes": told_rows, "secrets": missing}, indent=2))
     else:
-        click.echo(table(rows))
-    click.echo(f"configuration: {', '.join(settings.sources)}", err=True)
+        echo(table(rows))
+    echo(f"configuration: {', '.join(settings.sources)}", err=True)
     for text in (*ignored(settings), *exposures(settings), *ambiguous(settings)):
-        click.echo(f"warning: {text}", err=True)
+        echo(f"warning: {text}", err=True)
     try:
         require_parser()
     except ConfigError as failure:
-        click.echo(f"warning: {failure}", err=True)
+        echo(f"warning: {failure}", err=True)
     for text in missing:
-        click.echo(f"error: {text}", err=True)
+        echo(f"error: {text}", err=True)
     sys.exit(1 if missing or not all(row.ok for row in rows) else 0)
 
 

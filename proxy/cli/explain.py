@@ -13,7 +13,7 @@ import click
 
 from proxy.admin import credential_name, credential_proxy
 from proxy.app import App
-from proxy.cli import config_option, told
+from proxy.cli import config_option, echo, told
 from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
 from proxy.config import Settings
@@ -55,7 +55,7 @@ def command(
         found.append(await explained(settings, known, url, [_field(text) for text in headers], _body(data)))
 
     run_loop(main())
-    click.echo(json.dumps(found[0], indent=2) if as_json else text(found[0]))
+    echo(json.dumps(found[0], indent=2) if as_json else text(found[0]))
     sys.exit(0 if "error" not in found[0] else 1)
 
 

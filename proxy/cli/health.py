@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from proxy import runfile
-from proxy.cli import config_option, told
+from proxy.cli import config_option, echo, told
 from proxy.errors import ConfigError, CountersignError
 from proxy.layers import ADMIN, gather, merged
 
@@ -95,5 +95,5 @@ def command(config: Path | None, admin: str | None, ready: bool) -> None:
     if not address:
         raise ConfigError("server.admin is empty, so that there is nobody to ask; right would be an address")
     status, body = ask(address, "/readyz" if ready else "/healthz")
-    click.echo(body.rstrip())
+    echo(body.rstrip())
     sys.exit(0 if status == 200 else 1)

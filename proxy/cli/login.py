@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from proxy.app import App
-from proxy.cli import config_option, told
+from proxy.cli import config_option, echo, told
 from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
 from proxy.config import Settings
@@ -48,7 +48,7 @@ def command(config: Path | None, credential: str, device: bool) -> None:
 
     async def main() -> None:
         token = await logged_in(settings, credential, device=device)
-        click.echo(outcome(credential, token))
+        echo(outcome(credential, token))
 
     run_loop(main())
 
@@ -98,7 +98,7 @@ def outcome(name: str, token: Token) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 # -- on another device -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -158,5 +159,16 @@ def announce(settings: Settings, addresses: Sequence[str], status_url: str | Non
     width = max(map(len, settings.routes))
     lines += [f"  {name:<{width}}  {matches(route)} -> {route.upstream}" for name, route in settings.routes.items()]
     if status_url:
-        lines.append(f"status page: {status_url}")
+        lines += _status_page(status_url)
     say("\n".join(lines))
+
+
+def _status_page(url: str) -> list[str]:
+    """Say where it is. A random token is shown on a terminal only: whatever else takes stderr may keep it."""
+    address, _, token = url.partition("?")
+    if not token or sys.stderr.isatty():
+        return [f"status page: {url}"]
+    return [
+        f"status page: {address}",
+        "  its random token is shown on a terminal only; to open it, set server.admin_token",
+    ]

@@ -15,7 +15,7 @@ import click
 
 from proxy.admin.status import date
 from proxy.app import App
-from proxy.cli import Group, aligned, config_option, told
+from proxy.cli import Group, aligned, config_option, echo, told
 from proxy.cli._settings import load_settings
 from proxy.cli.run import run_loop
 from proxy.errors import ConfigError, CountersignError, StoreError
@@ -187,7 +187,7 @@ def list_(config: Path | None, as_json: bool) -> None:
 
     async def work(keeper: Keeper) -> int:
         entries = await keeper.entries()
-        click.echo(_json(keeper, entries) if as_json else table(entries, keeper.clock.time()))
+        echo(_json(keeper, entries) if as_json else table(entries, keeper.clock.time()))
         return 0
 
     _with_store(config, work)
@@ -204,7 +204,7 @@ def show(config: Path | None, as_json: bool, credential: str | None) -> None:
     async def work(keeper: Keeper) -> int:
         entries = await keeper.entries(credential)
         now = keeper.clock.time()
-        click.echo(_json(keeper, entries) if as_json else "\n\n".join(details(entry, now) for entry in entries))
+        echo(_json(keeper, entries) if as_json else "\n\n".join(details(entry, now) for entry in entries))
         return 0 if any(entry.token for entry in entries) else 1
 
     _with_store(config, work)
@@ -225,13 +225,11 @@ def refresh(config: Path | None, credential: str | None) -> None:
                 token = await source.fresh()
             except CountersignError as failure:
                 failures += 1
-                click.echo(f"error: {name}: {failure}", err=True)
+                echo(f"error: {name}: {failure}", err=True)
             else:
                 unsaved = source.standing().unsaved
                 failures += bool(unsaved)
-                click.echo(
-                    f"{name}: {_summary(token)}" if not unsaved else f"error: {name}: {unsaved}", err=bool(unsaved)
-                )
+                echo(f"{name}: {_summary(token)}" if not unsaved else f"error: {name}: {unsaved}", err=bool(unsaved))
         return 1 if failures else 0
 
     _with_store(config, work)
@@ -252,9 +250,9 @@ def forget(config: Path | None, credential: str | None, everything: bool) -> Non
         for name in names:
             async with keeper.store.lock(name):  # not in the middle of a renewal, which would bring it back
                 await keeper.store.forget(name)
-            click.echo(f"forgotten: {name}")
+            echo(f"forgotten: {name}")
         if not names:
-            click.echo("there was nothing to forget", err=True)
+            echo("there was nothing to forget", err=True)
         return 0
 
     _with_store(config, work)

@@ -381,3 +381,14 @@ def test_a_name_that_stands_for_two_addresses_is_told(upstream: str, is_told: bo
         "expected the one that is meant"
     )
     assert list(ambiguous(settings({"a": {"upstream": upstream}}))) == ([told] if is_told else [])
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("explain", "GET", "/a/x")])
+def test_names_control_no_terminal(run: Run, config: Callable[[str], str], arguments: tuple[str, ...]) -> None:
+    name = r"a\u001b[2J\u202e\u009b"
+    text = f'[routes."{name}"]\nprefix = "/a"\nupstream = "http://127.0.0.1:1"\ncredential = "{name}"\n'
+    path = config(f'{text}[credentials."{name}"]\ntype = "basic"\nusername = "u"\npassword = {{ env = "HOME" }}\n')
+    found = run(*arguments, "--config", path)
+    assert r"a\x1b[2J\u202e\x9b" in found.out + found.err
+    for line in (found.out + found.err).split("\n"):
+        assert line.isprintable(), ascii(line)

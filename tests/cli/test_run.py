@@ -76,7 +76,9 @@ def say(app: App) -> None:
     announce(app.settings, app.addresses, app.status_url)
 
 
-async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_start_names_listeners_routes_and_the_page(
+    start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = await start({
         "server": {"listen": ["127.0.0.1:0", "0.0.0.0:0"], "admin": "127.0.0.1:0", "trust_network": True},
         "routes": {"a": {"upstream": "https://x/y"}, "longer": {"prefix": "/l", "upstream": "https://z"}},
@@ -91,9 +93,18 @@ async def test_the_start_names_listeners_routes_and_the_page(start: Start, capsy
         "open to other machines: 0.0.0.0:0",
         "  a       / -> https://x/y",
         "  longer  /l/ -> https://z",
-        f"status page: {running.app.status_url}",
+        f"status page: {running.admin_url}/",
+        "  its random token is shown on a terminal only; to open it, set server.admin_token",
     ]
-    assert "?token=" in found.err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    say(running.app)
+    assert capsys.readouterr().err.splitlines()[-1] == f"status page: {running.app.status_url}"
+    assert "?token=" in str(running.app.status_url)
+
+
+async def test_what_is_said_at_start_controls_no_terminal(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    say((await start({"routes": {"a\x1b[2J\u202e": {"prefix": "/a", "upstream": "https://x"}}})).app)
+    assert "  a\\x1b[2J\\u202e" in capsys.readouterr().err
 
 
 async def test_without_an_admin_listener_there_is_no_page(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,14 +243,14 @@ def test_an_admin_address_that_nobody_asked_for_stops_no_start(
     with default_admin_is_taken(), process("run", "--config", path, "--log-format", "json") as command:
         assert "127.0.0.1:8081 is in use" in line_with(command.stderr, "the admin listener is on 127.0.0.1:")
         page = line_with(command.stderr, "status page: ").split()[-1]
-        assert get(page.replace("/?", "/metrics?"))
+        assert get(page + "metrics")
         with process("health", "--config", path) as health:
             assert health.communicate(timeout=20) == ("ok\n", "")
         assert health.returncode == 0
         # A reload neither fails nor moves it.
         command.send_signal(signal.SIGHUP)
         line_with(command.stderr, '"reloaded"')
-        assert get(page.replace("/?", "/healthz?")) == b"ok\n"
+        assert get(page + "healthz") == b"ok\n"
         # One that is configured and taken is refused.
         config(text.replace("[tokens]", 'admin = "127.0.0.1:8081"\n[tokens]') + f'[routes.a]\nupstream = "{api}"\n')
         command.send_signal(signal.SIGHUP)

@@ -143,6 +143,17 @@ async def test_whose_tokens_they_are_is_told_and_all_can_be_forgotten(tokens: To
     assert await store.names() == []
 
 
+async def test_names_and_scopes_control_no_terminal(tokens: Tokens, store: FileStore) -> None:
+    hostile = "\x1b]0;owned\x07\x9b2J\u202eevil\nforged"
+    await store.save(hostile, Token("access-canary", None, scope=hostile))
+    outputs = [await tokens(*words) for words in (("list",), ("show",), ("forget", "--all"))]
+    for ended in outputs:
+        assert ended.code == 0
+        for line in (ended.out + ended.err).split("\n"):
+            assert line.isprintable(), ascii(line)
+        assert r"\x1b]0;owned\x07\x9b2J\u202eevil\n" in ended.out or r"\x1b]0;owned\x07\x9b2J\u202eevil" in ended.out
+
+
 async def test_what_cant_be_renewed_is_told_and_the_others_are(tokens: Tokens, store: FileStore) -> None:
     ended = await tokens("refresh")
     assert ended.code == 1

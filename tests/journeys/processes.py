@@ -13,6 +13,8 @@ from tests.watching import watch
 
 CANARY = "Zanary-7f3e-secret"
 TOKEN = {"TOKEN": CANARY}
+ADMIN_TOKEN = "4dm1n-t0k3n-of-tests"
+ADMIN = {"COUNTERSIGN_SERVER__ADMIN_TOKEN": ADMIN_TOKEN}
 ROOT = Path(proxy.__file__).parent.parent
 
 
@@ -44,9 +46,9 @@ class Process:
         return int((await self.says(r"listening on http://127\.0\.0\.1:(\d+)"))[1])
 
     async def admin(self) -> tuple[int, str]:
-        """Port and token of the status page."""
-        found = await self.says(r"status page: http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
-        return int(found[1]), found[2]
+        """Port and token of the status page, where `ADMIN` is in the environment."""
+        found = await self.says(r"status page: http://127\.0\.0\.1:(\d+)/\s")
+        return int(found[1]), ADMIN_TOKEN
 
     async def connect(self, port: int) -> Line:
         line = Line(*await asyncio.open_connection("127.0.0.1", port))

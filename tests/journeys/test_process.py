@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.processes import CANARY, TOKEN, Held, Run, page, run_to
+from tests.journeys.processes import ADMIN, CANARY, TOKEN, Held, Run, page, run_to
 from tests.journeys.wires import HEAD, OK, PATIENCE, Api, Line, answer, closing
 
 MEASURED = True
@@ -203,7 +203,7 @@ async def test_beyond_loopback_it_wants_a_token_of_its_clients(run: Run, api: Ap
 @pytest.mark.parametrize("debug", ["", "1"])
 async def test_a_secret_shows_nowhere(run: Run, api: Api, debug: str) -> None:
     api.script = [OK, answer(401, b""), answer(500, b""), closing()]
-    env = {**TOKEN, "COUNTERSIGN_RETRY__ATTEMPTS": "1", "PYTHONASYNCIODEBUG": debug, "PYTHONDEVMODE": debug}
+    env = {**TOKEN, **ADMIN, "COUNTERSIGN_RETRY__ATTEMPTS": "1", "PYTHONASYNCIODEBUG": debug, "PYTHONDEVMODE": debug}
     process = await run(*run_to(api), env=env)
     port = await process.port()
     assert api.url in process.said or await process.says(api.url)
@@ -229,7 +229,7 @@ async def test_a_secret_shows_nowhere(run: Run, api: Api, debug: str) -> None:
 
 
 async def test_the_admin_listener_tells_those_who_may_know(run: Run, api: Api) -> None:
-    process = await run(*run_to(api), env=TOKEN)
+    process = await run(*run_to(api), env={**TOKEN, **ADMIN})
     port, token = await process.admin()
     assert (await process.ask()).status == 200
     healthy = await process.ask(page("/healthz"), port)

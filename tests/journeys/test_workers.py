@@ -17,14 +17,15 @@ from typing import Any, Self
 
 import pytest
 
-from tests.journeys.processes import CANARY, TOKEN, Held, Process, Run, page, run_to
+from tests.journeys.processes import ADMIN, ADMIN_TOKEN, CANARY, TOKEN, Held, Process, Run, page, run_to
 from tests.journeys.wires import HEAD, PATIENCE, Api, Line
 
 MEASURED = True
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
-TWO = {**TOKEN, "COUNTERSIGN_SERVER__WORKERS": "2"}
+UNNAMED = {**TOKEN, "COUNTERSIGN_SERVER__WORKERS": "2"}
+TWO = {**UNNAMED, **ADMIN}
 
 
 def workers(process: Process) -> list[int]:
@@ -201,7 +202,7 @@ async def test_no_secret_shows_in_what_the_system_tells_of_a_worker(run: Run, ap
 
 
 async def test_a_mistake_that_only_a_worker_can_find_is_told_once(run: Run, api: Api) -> None:
-    env = {**TWO, "COUNTERSIGN_SERVER__ADMIN_TOKEN__ENV": "NOT_THERE"}
+    env = {**UNNAMED, "COUNTERSIGN_SERVER__ADMIN_TOKEN__ENV": "NOT_THERE"}
     process = await run(*run_to(api), env=env)
     assert await process.ends() == 2
     (line,) = process.said.strip().splitlines()
@@ -319,7 +320,7 @@ async def test_one_that_can_t_start_anew_is_tried_again(run: Run, api: Api, tmp_
     secret = tmp_path / "admin"
     secret.write_text("hush")
     process = await run(
-        *run_to(api, "--no-access-log"), env={**TWO, "COUNTERSIGN_SERVER__ADMIN_TOKEN__FILE": str(secret)}
+        *run_to(api, "--no-access-log"), env={**UNNAMED, "COUNTERSIGN_SERVER__ADMIN_TOKEN__FILE": str(secret)}
     )
     port = await process.port()
     secret.unlink()
@@ -413,7 +414,7 @@ async def test_a_reload_under_load_drops_nobody(run: Run, api: Api, tmp_path: Pa
 
     route = f'upstream = "{api.url}"\n'
     write('"127.0.0.1:0"', f'[routes.one]\nprefix = "/"\n{route}')
-    process = await run("run", "--config", str(file), "--no-access-log")
+    process = await run("run", "--config", str(file), "--no-access-log", env=ADMIN)
     port = await process.port()
     await process.says("status page")
     pids = workers(process)
@@ -444,7 +445,9 @@ async def test_a_reload_is_for_all_or_for_none(run: Run, api: Api, tmp_path: Pat
     file = tmp_path / "c.toml"
     head = '[server]\nworkers = 2\nlisten = ["127.0.0.1:0"]\n'
     route = f'upstream = "{api.url}"\n'
-    file.write_text(f'{head}[tokens]\nstore = "memory"\n[routes.one]\nprefix = "/one"\n{route}')
+    token = f'admin_token = {{ literal = "{ADMIN_TOKEN}" }}\n'
+    file.write_text(f'{head}{token}[tokens]\nstore = "memory"\n[routes.one]\nprefix = "/one"\n{route}')
+    file.chmod(0o600)
     process = await run("run", "--config", str(file), "--no-access-log")
     port = await process.port()
     await process.says("status page")
