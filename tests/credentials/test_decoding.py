@@ -35,7 +35,8 @@ def gzipped(size: int) -> bytes:
 
 def brotli_bomb(size: int) -> bytes:
     packer = brotlicffi.Compressor(quality=5, lgwin=16)
-    return b"".join(packer.compress(bytes(MIB)) for _ in range(size // MIB)) + packer.finish()
+    packed: bytes = b"".join(packer.compress(bytes(MIB)) for _ in range(size // MIB)) + packer.finish()
+    return packed
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
