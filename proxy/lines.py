@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
+from proxy.printable import printable_lines
+
 _SOON, _LATER = 0.1, 1.0  # seconds after which what found no room is tried again
 _MOST = 1 << 16  # bytes that wait for a descriptor that blocks
 _DRAINING = 0.5  # seconds that the end of the process waits for these
@@ -26,8 +28,6 @@ _AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGN
 
 _Send = Callable[[bytes], int]
 """Sends the beginning of some bytes at once, returns how many these were; raises OSError."""
-
-from proxy.printable import printable_lines
 
 
 class Lines(Protocol):

@@ -219,8 +219,13 @@ def test_a_command_that_is_killed_leaves_no_core_dump(tmp_path: Path, name: str)
 
 
 def test_one_that_may_be_dumped_leaves_one(tmp_path: Path) -> None:
-    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 or Path("/proc/sys/kernel/core_pattern").read_text()[0] == "|":
-        pytest.skip("this machine leaves no core dumps in files")
+    if Path("/proc/sys/kernel/core_pattern").read_text()[0] == "|":
+        pytest.skip("this machine hands core dumps to a program")
+    try:
+        # An earlier test may have forbidden them to this process, which only root can undo.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
+    except ValueError:
+        pytest.skip("this process may leave no core dumps")
     config = tmp_path / "c.toml"
     config.write_text(SECRET.format(dumpable="true", room=tmp_path))
     config.chmod(0o600)

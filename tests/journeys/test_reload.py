@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.journeys.processes import Process, Run, page
+from tests.journeys.processes import ADMIN, Process, Run, page
 from tests.journeys.wires import PATIENCE, Api, Line, Message, chunked
 
 CLIENTS, RELOADS = 6, 12
@@ -201,12 +201,12 @@ async def test_nothing_of_a_broken_configuration_takes_effect(run: Run, api: Api
         )
 
     write("OF_FILE=old\n")
-    process = await run("run", "--config", str(config), "--no-access-log", env={"LET_IN": "x"})
+    process = await run("run", "--config", str(config), "--no-access-log", env={"LET_IN": "x", **ADMIN})
     port = await process.port()
     await process.says("status page")
     broken = [
         ("is not TOML", "", "[routes.kept]\n"),
-        ("server.admin_token", 'OTHER="x"', '[server]\nadmin_token = { env = "NOT_THERE" }\n'),
+        ("routes.kept.tls", 'OTHER="x"', 'tls = { ca = "/nowhere.pem" }\n'),
         ("tokens.key", "OF_FILE=new\n", '[tokens]\nkey = { env = "NOT_THERE" }\n'),
         ("is in use by another program", "OF_FILE=new\n", ""),
     ]
@@ -261,7 +261,7 @@ async def test_secrets_that_are_missing_after_a_reload_are_told(
 async def test_a_file_that_hangs_at_a_reload_holds_nothing_up(run: Run, api: Api, tmp_path: Path, workers: int) -> None:
     file = tmp_path / "c.toml"
     file.write_text(f'[server]\nworkers = {workers}\nlisten = ["127.0.0.1:0"]\n[routes.a]\nupstream = "{api.url}"\n')
-    process = await run("run", "--config", str(file))
+    process = await run("run", "--config", str(file), env=ADMIN)
     port = await process.port()
     await process.says("status page")
     file.unlink()
@@ -285,7 +285,7 @@ async def test_a_reload_says_what_it_changes_and_what_it_can_t(
 ) -> None:
     file = File(tmp_path / "c.toml", api, workers)
     file.write(0)
-    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log")
+    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log", env=ADMIN)
     await process.says("status page")
     assert (await status(process))["reload"] is None
     socket_path = tmp_path / "x.sock"
@@ -320,7 +320,7 @@ async def test_out_of_descriptors_at_any_step_it_serves_on_and_reloads_later(
     file = File(tmp_path / "c.toml", api, workers)
     others = [free_port() for _ in range(2)]
     file.write(0)
-    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log")
+    process = await run("run", "--config", str(tmp_path / "c.toml"), "--no-access-log", env=ADMIN)
     port = await process.port()
     await process.says("status page")
     said = []
