@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -56,9 +56,20 @@ class Listening:
         self._stack.enter_context(sock)
         if ":" in host:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
-        sock.bind((host, self.port))
+        sock.bind((host, self.port or self._free_port()))
         sock.listen()
-        self.port = self.port or sock.getsockname()[1]
+        self.port = sock.getsockname()[1]
+
+    def _free_port(self) -> int:
+        """Return a port that is free on both loopback addresses."""
+        while True:
+            held = socket.create_server(("127.0.0.1", 0))
+            port: int = held.getsockname()[1]
+            held.close()
+            with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(("::1", port))
+                return port
 
     def close(self) -> None:
         self._stack.close()
