@@ -13,7 +13,7 @@ _EPOCH = 1e8  # a reset above is a date, below it is seconds from now
 _MILLISECONDS = 1e11  # and above this one in milliseconds
 _MOST = 32  # values that are read of one field
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]+)?")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|$)')  # to the end if not closed: a search from each quote takes long
 
 
 def is_throttling(status: int, fields: Sequence[tuple[bytes, bytes]]) -> bool:

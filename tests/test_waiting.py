@@ -215,3 +215,9 @@ def test_whole_seconds_are_rounded_up_and_never_zero(seconds: float, whole: int)
 )
 def test_what_means_too_many_requests(status: int, fields: list[tuple[bytes, bytes]], *, wanted: bool) -> None:
     assert is_throttling(status, fields) is wanted
+
+
+def test_the_time_to_read_quotes_that_are_not_closed_grows_with_their_length() -> None:
+    started = time.perf_counter()
+    assert told_wait([(b"RateLimit", b'\\"' * 32000)], 0.0) is None
+    assert time.perf_counter() - started < 1.0
