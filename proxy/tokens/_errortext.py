@@ -15,6 +15,7 @@ from proxy.log import mask
 
 LONGEST = 300  # characters of what is shown
 MOST = 1 << 14  # characters that are looked at
+MOST_SECRET = 2 * MOST  # characters of all secrets together; to search for more takes too long
 MASK = "***"
 
 _CODES = ("code", "status", "type", "error")
@@ -79,6 +80,8 @@ def shown(text: str, secrets: Collection[str] = ()) -> str:
         secrets: what is masked in it, also where it is encoded; beside them, what looks like a secret is masked.
 
     """
+    if sum(map(len, secrets)) > MOST_SECRET:
+        return "…"  # a response can hold a megabyte of what may be tokens
     pattern = _pattern(secrets)
     is_cut, text = len(text) > MOST, text[:MOST]
     text = pattern.sub(MASK, _ESCAPE.sub("", text))

@@ -296,6 +296,8 @@ def mapped(facts: Facts, *, by_proxy: bool = False) -> Iterator[None]:
         if not facts.deadline.expired():
             raise
         raise ReadTimeout(sent=True, reused=not facts.connected, begun=facts.begun) from failure
+    except ValueError as failure:
+        raise _refused(facts) from failure  # httpcore makes a number of whatever HTTP/2 has as its status
     except Exception as failure:
         # httpcore lets through as it is what the layer below it refuses to send, or to read.
         if type(failure).__module__.partition(".")[0] in _LOWER:

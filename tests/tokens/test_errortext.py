@@ -132,3 +132,10 @@ def test_of_a_huge_text_the_beginning_is_shown() -> None:
     secret = CANARY * 100
     for filling in (" " * (MOST - 500), f"{secret} " * (MOST // len(secret))):
         assert CANARY[:5] not in shown(filling + secret + "x" * MOST, [secret])
+
+
+@pytest.mark.parametrize("secrets", [["x" * 1_000_000], [f"token-{number}" for number in range(20_000)]])
+def test_no_response_holds_secrets_enough_to_keep_the_mask_busy(secrets: list[str]) -> None:
+    began = time.process_time()
+    assert shown("invalid_client", secrets) == "…"
+    assert time.process_time() - began < 0.5  # 2 to 8 s before

@@ -354,6 +354,7 @@ HEADS: dict[str, list[tuple[bytes, bytes]]] = {
     "a space in a name": [(b":status", b"200"), (b"x y", b"z")],
     "a line in a value": [(b":status", b"200"), (b"x", b"y\r\nset-cookie: a=b")],
     "no status": [(b":status", b"99")],
+    "a status in letters": [(b":status", b"abc")],
     "a status beyond 599": [(b":status", b"600")],
     "two lengths": [(b":status", b"200"), (b"content-length", b"0"), (b"content-length", b"0")],
 }
