@@ -210,11 +210,18 @@ class RequestHeaders:
 
 
 # What a name means for an answer, as bits.
-_DROPPED, _CONNECTION, LENGTH, REWRITTEN, TYPE = 1, 2, 4, 8, 16
+_DROPPED, _CONNECTION, LENGTH, REWRITTEN, TYPE, _SENDING = 1, 2, 4, 8, 16, 32
 _KNOWN = 512  # names that are remembered; upstreams use a few, again and again
 
 
-_MEANT = {b"content-length": LENGTH, b"content-type": TYPE}
+_MEANT = {
+    b"content-length": LENGTH,
+    b"content-type": TYPE,
+    # These have a browser send requests in the name of whatever it shows, a text too: to another route, say.
+    b"refresh": _SENDING,
+    b"content-security-policy": _SENDING,
+    b"content-security-policy-report-only": _SENDING,
+}
 
 
 class _Meanings(dict[bytes, int]):
@@ -291,7 +298,7 @@ class ResponseHeaders:
             fields = _without_named(fields, [value for name, value in raw if name.lower() == b"connection"])
         fields += self._set
         found |= self._set_meaning
-        if self._sandbox and found & TYPE and any(is_document(value) for value in _types(fields)):
+        if self._sandbox and (found & _SENDING or (found & TYPE and any(map(is_document, _types(fields))))):
             fields.append(SANDBOX)
         return fields, found
 

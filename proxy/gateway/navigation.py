@@ -44,8 +44,15 @@ _FIELDS: RawHeaders = [
         "frame-ancestors 'none'".encode(),
     ),
 ]
-# What browsers take for no type at all, and look at the bytes for (WHATWG MIME Sniffing, section 7).
-_UNKNOWN = frozenset({b"", b"*/*", b"unknown/unknown", b"application/unknown"})
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_DOCUMENTS = frozenset(
+    {
+        b"text/html",
+        b"text/xsl", b"text/rdf",  # XML to Chromium, and to Firefox
+        b"multipart/x-mixed-replace",  # Firefox shows its parts, whatever their types
+        b"*/*", b"unknown/unknown", b"application/unknown",  # no type at all (WHATWG MIME Sniffing, section 7)
+    }
+)  # fmt: skip
 
 
 def confirmation(method: str, target: bytes, route: str) -> Answer:
@@ -68,6 +75,12 @@ def _path(target: bytes) -> str:
 
 
 def is_document(content_type: bytes) -> bool:
-    """Whether a browser may show content of this type as a document that can run scripts, or guesses the type."""
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind == b"text/html" or kind.endswith((b"+xml", b"/xml")) or kind in _UNKNOWN or b"/" not in kind
+    """Whether a browser may show content of this type as a document that can run scripts, or guesses the type.
+
+    Browsers read a malformed value in their own ways: they take the last member of a list, and ignore what follows a
+    space. So every value that is not simply a type counts as a document's.
+    """
+    kind = content_type.partition(b";")[0].strip(b" \t").lower()
+    if b"," in content_type or kind.translate(None, _TOKEN) != b"/" or kind.startswith(b"/") or kind.endswith(b"/"):
+        return True
+    return kind in _DOCUMENTS or kind.endswith((b"+xml", b"/xml"))

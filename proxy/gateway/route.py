@@ -277,7 +277,8 @@ class Route:
         fields, found = self._response_headers.inbound(response.headers.raw)
         if found & REWRITTEN:
             fields = rewrite(fields, self._rewrite, self._place(admitted))
-        if admitted.site and not found & TYPE and not self.settings.browser:
+        is_browser = admitted.site or admitted.origin is not None
+        if is_browser and not found & TYPE and not self.settings.browser:
             fields = [*fields, SANDBOX]  # a browser guesses the type
         note = success_note(story)
         if note:

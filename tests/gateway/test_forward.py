@@ -103,6 +103,15 @@ async def test_a_browser_does_not_guess_that_it_is_a_document() -> None:
     assert (await case.send(own)).headers == [(b"Content-Type", b"application/json")]
 
 
+@pytest.mark.parametrize("name", [b"Refresh", b"Content-Security-Policy", b"content-security-policy-report-only"])
+async def test_a_text_sends_nothing_as_the_proxys_own_page(name: bytes) -> None:
+    fields = [(b"Content-Type", b"text/plain"), (name, b"0;url=/other/x")]
+    case = Case(answer_of(200, fields))
+    assert (await case.send()).headers == [*fields, (b"Content-Security-Policy", b"sandbox")]
+    case = Case(answer_of(200, fields), route={"browser": True})
+    assert (await case.send()).headers == fields
+
+
 async def test_a_type_that_the_route_sets_counts() -> None:
     case = Case(200, route={"response_headers": {"set": {"Content-Type": "text/html"}}})
     assert (await case.send()).headers == [*HTML, (b"Content-Security-Policy", b"sandbox")]

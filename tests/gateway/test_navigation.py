@@ -87,7 +87,9 @@ def test_two_slashes_name_no_other_host() -> None:
     [
         b"text/html", b"TEXT/HTML; charset=utf-8", b" text/html ;x", b"application/xhtml+xml", b"text/xml",
         b"application/xml", b"image/svg+xml", b"application/atom+xml;type=feed", b"", b"*/*", b"unknown/unknown",
-        b"application/unknown", b"html",
+        b"application/unknown", b"html", b"text/xsl", b"text/rdf", b"multipart/x-mixed-replace; boundary=b",
+        b"text/plain, text/html", b"text/plain;a=b, text/html", b",text/html", b"text/html,", b"text/html x",
+        b"text/html\tx", b"text/html(c", b"image/svg+xml(x", b"\x0btext/html", b"/html", b"text/",
     ],
 )  # fmt: skip
 def test_what_a_browser_may_run_scripts_of(kind: bytes) -> None:
@@ -95,7 +97,16 @@ def test_what_a_browser_may_run_scripts_of(kind: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [b"application/json", b"text/plain", b"image/png", b"text/event-stream", b"application/pdf", b"a/xmlx"]
+    "kind",
+    [
+        b"application/json",
+        b"text/plain",
+        b"image/png",
+        b"text/event-stream",
+        b"application/pdf",
+        b"a/xmlx",
+        b"a/b ; c=d",
+    ],
 )
 def test_what_it_does_not(kind: bytes) -> None:
     assert not is_document(kind)

@@ -156,6 +156,35 @@ async def test_who_types_the_address_is_asked_first(build: Build, page: Page) ->
     assert len(house.api.messages) == 1
 
 
+@pytest.mark.parametrize("kind", ["text/html x", "text/plain, text/html", "text/xsl"])
+async def test_no_spelling_of_a_type_makes_a_document_the_proxys_own(build: Build, page: Page, kind: str) -> None:
+    body = b'<html xmlns="http://www.w3.org/1999/xhtml"><body>own<script>document.title = "ran"</script></body></html>'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    house = await build(head.encode() + body)
+    await open_confirmed(house.proxy.port, page, "own")
+    assert await page.run("return [document.title, self.origin]") == ["", "null"]
+
+
+async def test_a_text_refreshes_to_no_other_request(build: Build, page: Page) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nRefresh: 0;url=/other\r\nContent-Length: 3\r\n\r\nown"
+    house = await build(head)
+    await page.open(f"http://localhost:{house.proxy.port}/page")
+    await page.run("document.querySelector('a').click()")
+    async with asyncio.timeout(10):
+        while '"status": 403' not in house.proxy.lines:
+            await asyncio.sleep(0.02)
+    assert [message.target for message in house.api.messages] == [b"/page"]
+
+
+async def open_confirmed(port: int, page: Page, text: str) -> None:
+    """Open a page of the proxy, click the link of the first page, and wait for the API's."""
+    await page.open(f"http://localhost:{port}/page")
+    await page.run("document.querySelector('a').click()")
+    async with asyncio.timeout(10):
+        while await page.run("return document.body?.innerText ?? document.documentElement?.textContent") != text:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_redirect_of_a_site_that_the_user_opened_reaches_nothing(build: Build, page: Page, site: Api) -> None:
     house = await build()
     at = f"http://localhost:{house.proxy.port}/bank/transfer"
